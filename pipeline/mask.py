@@ -1,0 +1,70 @@
+"""Which tokens the teacher has to guess: a pure function of (seed, sequence, copy), on any machine, for ever."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recipe.schema import Masking
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """The masking section of a recipe, applied to one teacher's ids.
+
+    maskable[V] bool: ids that may be guessed (no special tokens, none that the merged vocabulary drops);
+    starts_word[V] bool: ids that begin a word, for whole-word masking; mask_id: the teacher's mask token.
+    """
+
+    settings: Masking
+    seed: int
+    mask_id: int
+    maskable: Array
+    starts_word: Array
+
+    def apply(self, input_ids: Array, sequence_id: int, copy: int) -> tuple[Array, Array]:
+        """input_ids[n] → masked input_ids[n], positions[m] ascending; at least one unless nothing is maskable.
+
+        The number of masked tokens is the rate's share of the maskable ones, rounded; with whole words it is
+        exceeded by at most the rest of a word. 80-10-10 is BERT's rule (Devlin et al. 2019, section 3.1).
+        """
+        candidates = np.flatnonzero(self.maskable[input_ids])
+        if not len(candidates):
+            return input_ids, candidates
+        wanted = max(1, round(self.settings.rate * len(candidates)))
+        uniform = _uniforms(self.seed, sequence_id, copy, 3 * len(input_ids)).reshape(3, -1)
+        if self.settings.whole_word:
+            positions = self._whole_words(input_ids, candidates, uniform[0], wanted)
+        else:
+            order = np.argsort(uniform[0, candidates], kind="stable")
+            positions = np.sort(candidates[order[:wanted]])
+        masked = input_ids.copy()
+        if self.settings.strategy == "mask-only":
+            masked[positions] = self.mask_id
+            return masked, positions
+        action = uniform[1, positions]
+        masked[positions[action < 0.8]] = self.mask_id
+        random = positions[(action >= 0.8) & (action < 0.9)]
+        vocabulary = np.flatnonzero(self.maskable)
+        masked[random] = vocabulary[(uniform[2, random] * len(vocabulary)).astype(np.int64)]
+        return masked, positions
+
+    def _whole_words(self, input_ids: Array, candidates: Array, uniform: Array, wanted: int) -> Array:
+        # A word ends where the next begins, and at any token that may not be masked.
+        begins = self.starts_word[input_ids[candidates]] | (np.diff(candidates, prepend=-2) > 1)
+        word = np.cumsum(begins) - 1
+        order = np.argsort(uniform[candidates[begins]], kind="stable")
+        sizes = np.bincount(word)[order]
+        chosen = order[: np.searchsorted(np.cumsum(sizes), wanted) + 1]
+        return np.asarray(candidates[np.isin(word, chosen)])
+
+
+def _uniforms(seed: int, sequence_id: int, copy: int, count: int) -> Array:
+    """count numbers in [0, 1) from Philox; raw bits, since NumPy keeps those stable between versions, not draws."""
+    bits = np.random.Philox(key=[seed, sequence_id], counter=[0, 0, 0, copy])
+    return np.asarray((bits.random_raw(count) >> np.uint64(11)) * 2.0**-53)

@@ -1,0 +1,174 @@
+"""Teach one shard: sequences of teacher ids → what the teacher says at masked positions, in merged ids.
+
+No Beam in here: the same function runs in a worker, a notebook or a benchmark. The result is a function of
+the shard and the settings alone, so a retried or repeated shard has the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.mask import MaskRule
+from pipeline.sequences import Sequences
+from pipeline.teacher import LoadedTeacher
+from pipeline.topk import sparse_targets
+from recipe import Recipe, TeacherError
+from targets import TargetRows
+from targets.ragged import gather, lengths_to_offsets
+from vocab.store import MergedVocabulary
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Everything that teaching a shard needs besides the shard: teacher, masks, remap, k."""
+
+    teacher: LoadedTeacher
+    mask: MaskRule
+    remap: Array
+    unknown: int
+    k: int
+    batch_tokens: int
+
+
+def make_lesson(recipe: Recipe, teacher: LoadedTeacher, vocabulary: MergedVocabulary, k: int) -> Lesson:
+    """Prepare a teacher for shards; the k most likely tokens of each masked position are kept."""
+    width = teacher.model.get_output_embeddings().weight.shape[0]
+    remap = np.full(width, -1, np.int32)
+    known = vocabulary.remap(teacher.name)
+    remap[: len(known)] = known[:width]
+    maskable = remap >= 0
+    maskable[[i for i in teacher.tokenizer.all_special_ids if i < width]] = False
+    starts_word = np.zeros(width, bool)
+    starts_word[remap >= 0] = vocabulary.starts_word[remap[remap >= 0]]
+    if k > maskable.sum():
+        raise TeacherError(f"targets.k: {k} is more than the {maskable.sum()} tokens of teacher {teacher.name}")
+    return Lesson(
+        teacher=teacher,
+        mask=MaskRule(recipe.masking, recipe.seed, teacher.tokenizer.mask_token_id, maskable, starts_word),
+        remap=remap,
+        unknown=vocabulary.specials["unk"],
+        k=k,
+        batch_tokens=recipe.teaching.batch_tokens,
+    )
+
+
+def teach_shard(sequences: Sequences, lesson: Lesson) -> TargetRows:
+    """Mask every sequence `copies` times, ask the teacher, keep its k most likely tokens in merged ids.
+
+    Sequences in which nothing may be masked are left out.
+    """
+    masked = _mask(sequences, lesson.mask)
+    positions_total = int(masked.position_offsets[-1])
+    ids = np.empty((positions_total, lesson.k), np.int32)
+    logprobs = np.empty((positions_total, lesson.k), np.float32)
+    gold = np.empty(positions_total, np.float32)
+    for rows in batches(np.diff(masked.input_offsets), lesson.batch_tokens):
+        places, _ = gather(masked.position_offsets, rows)
+        ids[places], logprobs[places], gold[places] = _ask(masked, rows, places, lesson)
+    return TargetRows(
+        sequence_id=masked.sequence_id,
+        document=masked.document,
+        copy=masked.copy,
+        input_ids=_to_merged(masked.input_ids, lesson),
+        input_offsets=masked.input_offsets,
+        positions=masked.positions,
+        labels=_to_merged(masked.labels, lesson),
+        gold_logprob=gold,
+        position_offsets=masked.position_offsets,
+        ids=lesson.remap[ids].ravel(),
+        logprobs=logprobs.ravel(),
+        id_offsets=np.arange(positions_total + 1, dtype=np.int64) * lesson.k,
+    )
+
+
+def batches(lengths: Array, batch_tokens: int) -> Iterator[Array]:
+    """Row numbers of batches that hold at most `batch_tokens` padded tokens, longest sequences first.
+
+    lengths[n] → arrays of row numbers. A sequence longer than the budget is a batch of its own.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        rows = max(1, batch_tokens // int(lengths[order[start]]))
+        yield order[start : start + rows]
+        start += rows
+
+
+@dataclass(frozen=True)
+class _Masked:
+    sequence_id: Array
+    document: Array
+    copy: Array
+    input_ids: Array
+    input_offsets: Array
+    positions: Array
+    labels: Array
+    position_offsets: Array
+
+
+def _mask(sequences: Sequences, rule: MaskRule) -> _Masked:
+    which: list[tuple[int, int]] = []
+    inputs: list[Array] = []
+    positions: list[Array] = []
+    labels: list[Array] = []
+    for row in range(len(sequences.sequence_id)):
+        ids = sequences.input_ids[sequences.offsets[row] : sequences.offsets[row + 1]]
+        for copy in range(rule.settings.copies):
+            masked, places = rule.apply(ids, int(sequences.sequence_id[row]), copy)
+            if len(places):
+                which.append((row, copy))
+                inputs.append(masked)
+                positions.append(places)
+                labels.append(ids[places])
+    chosen = np.array(which, np.int64).reshape(-1, 2)
+    empty = [np.empty(0, np.int32)]
+    return _Masked(
+        sequence_id=sequences.sequence_id[chosen[:, 0]],
+        document=sequences.document[chosen[:, 0]],
+        copy=chosen[:, 1].astype(np.uint8),
+        input_ids=np.concatenate(inputs or empty),
+        input_offsets=lengths_to_offsets([len(ids) for ids in inputs]),
+        positions=np.concatenate(positions or empty).astype(np.uint16),
+        labels=np.concatenate(labels or empty),
+        position_offsets=lengths_to_offsets([len(places) for places in positions]),
+    )
+
+
+def _ask(masked: _Masked, rows: Array, places: Array, lesson: Lesson) -> tuple[Array, Array, Array]:
+    """One padded batch through the teacher → ids[P, k] (teacher's), logprobs[P, k], gold_logprob[P]."""
+    device, pad = lesson.teacher.device, lesson.teacher.tokenizer.pad_token_id or 0
+    lengths = np.diff(masked.input_offsets)[rows]
+    width = int(lengths.max())
+    tokens, _ = gather(masked.input_offsets, rows)
+    attention = np.arange(width) < lengths[:, None]
+    input_ids = np.full(attention.shape, pad, np.int64)
+    input_ids[attention] = masked.input_ids[tokens]
+    counts = np.diff(masked.position_offsets)[rows]
+    flat = np.repeat(np.arange(len(rows)) * width, counts) + masked.positions[places]
+    with torch.inference_mode():
+        logits = lesson.teacher.logits(
+            torch.from_numpy(input_ids).to(device),
+            torch.from_numpy(attention.astype(np.int64)).to(device),
+            torch.from_numpy(flat).to(device),
+        )
+        dropped = torch.from_numpy(np.flatnonzero(lesson.remap < 0)).to(device)
+        gold = torch.from_numpy(masked.labels[places].astype(np.int64)).to(device)
+        ids, logprobs, gold_logprob = sparse_targets(logits, gold, dropped, lesson.k)
+        if not torch.isfinite(logprobs).all():
+            raise TeacherError(
+                f"teachers.{lesson.teacher.name}: the model gives NaN or infinite logits; try dtype: float32"
+            )
+    return ids.cpu().numpy().astype(np.int32), logprobs.cpu().numpy(), gold_logprob.cpu().numpy()
+
+
+def _to_merged(ids: Array, lesson: Lesson) -> Array:
+    merged = lesson.remap[ids]
+    return np.where(merged < 0, np.int32(lesson.unknown), merged)
