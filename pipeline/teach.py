@@ -16,8 +16,8 @@ import torch
 
 from pipeline.mask import MaskRule
 from pipeline.sequences import Sequences
+from pipeline.sparse import sparse_targets
 from pipeline.teacher import LoadedTeacher
-from pipeline.topk import sparse_targets
 from recipe import Recipe, TeacherError
 from targets import TargetRows
 from targets.ragged import gather, lengths_to_offsets

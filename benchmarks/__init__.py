@@ -1,0 +1,1 @@
+"""Measurements: every figure in docs/ is printed by one of these."""

@@ -1,0 +1,187 @@
+"""Read the documents of an extent, in bounded memory; what cannot be used is named, not lost."""
+
+from __future__ import annotations
+
+import bz2
+import json
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import fsspec
+import pyarrow as pa
+import zstandard
+
+from pipeline.corpus import CorpusFile, Extent, parquet_file
+from recipe import CorpusError
+from recipe.schema import Sequences
+
+_CHUNK = 1 << 18
+_EXCERPT = 200
+
+
+class Record(NamedTuple):
+    """One record of a corpus: its text, or the reason why it cannot be used. `at` is a byte offset or a row number."""
+
+    at: int
+    text: str | None
+    reason: str = ""
+    excerpt: str = ""
+
+
+def read_records(extent: Extent, settings: Sequences) -> Iterator[Record]:
+    """Every record of an extent, in order. Raises CorpusError if the file itself is damaged."""
+    if extent.file.kind == "parquet":
+        yield from _parquet_records(extent, settings)
+    else:
+        lines = _lines(extent, 4 * settings.max_chars)
+        if extent.file.kind == "text" and settings.documents == "blank-line":
+            yield from _paragraphs(lines, settings)
+        else:
+            parse = _from_json if extent.file.kind == "json" else _from_text
+            for at, line in lines:
+                if line is None:
+                    yield Record(at, None, f"line is longer than sequences.max_chars ({settings.max_chars:,})")
+                elif line.strip():
+                    yield parse(at, line, settings)
+
+
+def decompressed(file: CorpusFile, start: int = 0, consumed: Callable[[int], None] | None = None) -> Iterator[bytes]:
+    """The file's content in chunks, from byte `start` for a plain file. `consumed` hears of every raw byte read.
+
+    Raises CorpusError for a damaged or truncated compressed file. Files of several frames or members are read whole.
+    """
+    make = {None: None, "gzip": _gzip, "bz2": bz2.BZ2Decompressor, "xz": lzma.LZMADecompressor, "zstd": _zstd}
+    factory: Any = make[file.compression]
+    with fsspec.open(file.url, "rb") as stream:
+        stream.seek(start)
+        decoder = factory() if factory else None
+        try:
+            while raw := stream.read(_CHUNK):
+                if consumed:
+                    consumed(len(raw))
+                if decoder is None:
+                    yield raw
+                    continue
+                while raw:
+                    if decoder.eof:
+                        decoder = factory()
+                    chunk = decoder.decompress(raw)
+                    raw = decoder.unused_data if decoder.eof else b""
+                    if chunk:
+                        yield chunk
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+            raise CorpusError(f"{file.url}: is damaged ({error}); fetch it again") from None
+        if decoder is not None and not decoder.eof:
+            raise CorpusError(f"{file.url}: is truncated; fetch it again")
+
+
+def _gzip() -> Any:
+    return zlib.decompressobj(wbits=31)
+
+
+def _zstd() -> Any:
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+def _lines(extent: Extent, longest: int) -> Iterator[tuple[int, bytes | None]]:
+    """(offset, line) of the lines that start in the extent; None for a line of more than `longest` bytes."""
+    start = max(extent.start - 1, 0)
+    at, buffer, skipping = start, bytearray(), extent.start > 0
+    too_long = False
+    for chunk in decompressed(extent.file, start):
+        begin = 0
+        while (end := chunk.find(b"\n", begin)) >= 0:
+            length = len(buffer) + end - begin
+            if not skipping:
+                if extent.stop is not None and at >= extent.stop:
+                    return
+                whole = None if too_long or length > longest else bytes(buffer) + chunk[begin:end]
+                yield at, whole
+            at += length + 1
+            buffer.clear()
+            if too_long:
+                at += _dropped
+            begin, too_long, skipping = end + 1, False, False
+        if too_long:
+            _dropped += len(chunk) - begin
+        elif len(buffer) + len(chunk) - begin > longest or skipping:
+            too_long, _dropped = not skipping, 0
+            if skipping:
+                at += len(chunk) - begin
+            else:
+                _dropped = len(buffer) + len(chunk) - begin
+                buffer.clear()
+        else:
+            buffer += chunk[begin:]
+    if too_long:
+        yield at, None
+    elif buffer and not (extent.stop is not None and at >= extent.stop):
+        yield at, bytes(buffer)
+
+
+def _from_text(at: int, line: bytes, settings: Sequences) -> Record:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        return Record(at, None, f"not UTF-8 at byte {error.start} of the line", _excerpt(line))
+    return _bounded(at, text, settings)
+
+
+def _from_json(at: int, line: bytes, settings: Sequences) -> Record:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        return Record(at, None, f"not JSON: {error}", _excerpt(line))
+    text = value.get(settings.text_field) if isinstance(value, dict) else None
+    if not isinstance(text, str):
+        return Record(at, None, f"has no text in field {settings.text_field!r} (sequences.text_field)", _excerpt(line))
+    return _bounded(at, text, settings)
+
+
+def _paragraphs(lines: Iterator[tuple[int, bytes | None]], settings: Sequences) -> Iterator[Record]:
+    start, parts = 0, list[bytes]()
+    for at, line in lines:
+        if line is None:
+            yield Record(at, None, f"line is longer than sequences.max_chars ({settings.max_chars:,})")
+        elif line.strip():
+            start = start if parts else at
+            parts.append(line)
+        elif parts:
+            yield _from_text(start, b"\n".join(parts), settings)
+            parts = []
+    if parts:
+        yield _from_text(start, b"\n".join(parts), settings)
+
+
+def _parquet_records(extent: Extent, settings: Sequences) -> Iterator[Record]:
+    with parquet_file(extent.file) as file:
+        names = file.schema_arrow.names
+        if settings.text_field not in names:
+            raise CorpusError(
+                f"{extent.file.url}: has no column {settings.text_field!r} (sequences.text_field); it has: {', '.join(names)}"
+            )
+        groups = list(range(extent.start, extent.stop if extent.stop is not None else file.num_row_groups))
+        at = 0
+        try:
+            for batch in file.iter_batches(1024, row_groups=groups, columns=[settings.text_field]):
+                for text in batch.column(0).to_pylist():
+                    where = extent.start * 1_000_000_000 + at
+                    at += 1
+                    if isinstance(text, str):
+                        yield _bounded(where, text, settings)
+                    else:
+                        yield Record(where, None, "is null or no text")
+        except (pa.ArrowException, OSError) as error:
+            raise CorpusError(f"{extent.file.url}: is damaged ({' '.join(str(error).split())[:120]})") from None
+
+
+def _bounded(at: int, text: str, settings: Sequences) -> Record:
+    if len(text) > settings.max_chars:
+        return Record(at, None, f"is longer than sequences.max_chars ({settings.max_chars:,})", text[:_EXCERPT])
+    return Record(at, text)
+
+
+def _excerpt(line: bytes) -> str:
+    return line[:_EXCERPT].decode("utf-8", "replace")
