@@ -80,7 +80,9 @@ def parquet_file(file: CorpusFile) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(fsspec.open(file.url, "rb").open())
     except (pa.ArrowException, OSError) as error:
-        raise CorpusError(f"{file.url}: is truncated or no Parquet file ({' '.join(str(error).split())[:120]})") from None
+        raise CorpusError(
+            f"{file.url}: is truncated or no Parquet file ({' '.join(str(error).split())[:120]})"
+        ) from None
 
 
 def content_identity(file: CorpusFile) -> dict[str, Any]:

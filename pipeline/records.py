@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import io
 import json
 import lzma
 import zlib
@@ -87,43 +88,47 @@ def _zstd() -> Any:
 
 def _lines(extent: Extent, longest: int) -> Iterator[tuple[int, bytes | None]]:
     """(offset, line) of the lines that start in the extent; None for a line of more than `longest` bytes."""
-    start = max(extent.start - 1, 0)
-    at, buffer, skipping = start, bytearray(), extent.start > 0
-    too_long = False
-    for chunk in decompressed(extent.file, start):
-        begin = 0
-        while (end := chunk.find(b"\n", begin)) >= 0:
-            length = len(buffer) + end - begin
-            if not skipping:
-                if extent.stop is not None and at >= extent.stop:
-                    return
-                whole = None if too_long or length > longest else bytes(buffer) + chunk[begin:end]
-                yield at, whole
-            at += length + 1
-            buffer.clear()
-            if too_long:
-                at += _dropped
-            begin, too_long, skipping = end + 1, False, False
-        if too_long:
-            _dropped += len(chunk) - begin
-        elif len(buffer) + len(chunk) - begin > longest or skipping:
-            too_long, _dropped = not skipping, 0
-            if skipping:
-                at += len(chunk) - begin
-            else:
-                _dropped = len(buffer) + len(chunk) - begin
-                buffer.clear()
+    at = max(extent.start - 1, 0)
+    stream = io.BufferedReader(_Chunks(decompressed(extent.file, at)), _CHUNK)
+    if extent.start:  # the line that the extent begins in belongs to the one before
+        at += _skip_line(stream)
+    while (extent.stop is None or at < extent.stop) and (line := stream.readline(longest + 1)):
+        if line.endswith(b"\n") or len(line) <= longest:
+            yield at, line
+            at += len(line)
         else:
-            buffer += chunk[begin:]
-    if too_long:
-        yield at, None
-    elif buffer and not (extent.stop is not None and at >= extent.stop):
-        yield at, bytes(buffer)
+            yield at, None
+            at += len(line) + _skip_line(stream)
+
+
+def _skip_line(stream: io.BufferedReader) -> int:
+    skipped = 0
+    while part := stream.readline(_CHUNK):
+        skipped += len(part)
+        if part.endswith(b"\n"):
+            break
+    return skipped
+
+
+class _Chunks(io.RawIOBase):
+    """Chunks of bytes as a raw stream."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._rest = chunks, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._rest = self._rest or next(self._chunks, b"")
+        taken = min(len(buffer), len(self._rest))
+        buffer[:taken], self._rest = self._rest[:taken], self._rest[taken:]
+        return taken
 
 
 def _from_text(at: int, line: bytes, settings: Sequences) -> Record:
     try:
-        text = line.decode()
+        text = line.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:
         return Record(at, None, f"not UTF-8 at byte {error.start} of the line", _excerpt(line))
     return _bounded(at, text, settings)
@@ -149,10 +154,10 @@ def _paragraphs(lines: Iterator[tuple[int, bytes | None]], settings: Sequences) 
             start = start if parts else at
             parts.append(line)
         elif parts:
-            yield _from_text(start, b"\n".join(parts), settings)
+            yield _from_text(start, b"".join(parts), settings)
             parts = []
     if parts:
-        yield _from_text(start, b"\n".join(parts), settings)
+        yield _from_text(start, b"".join(parts), settings)
 
 
 def _parquet_records(extent: Extent, settings: Sequences) -> Iterator[Record]:
@@ -160,7 +165,8 @@ def _parquet_records(extent: Extent, settings: Sequences) -> Iterator[Record]:
         names = file.schema_arrow.names
         if settings.text_field not in names:
             raise CorpusError(
-                f"{extent.file.url}: has no column {settings.text_field!r} (sequences.text_field); it has: {', '.join(names)}"
+                f"{extent.file.url}: has no column {settings.text_field!r} (sequences.text_field); "
+                f"it has: {', '.join(names)}"
             )
         groups = list(range(extent.start, extent.stop if extent.stop is not None else file.num_row_groups))
         at = 0

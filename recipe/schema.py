@@ -59,6 +59,7 @@ class Sequences(Section):
     max_length: Annotated[int, Field(ge=8, le=65535)] = 128
     shard_size: Positive = 4096
     heldout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
+    heldout_max: Positive = 2000
     documents: Literal["line", "blank-line"] = "line"
     text_field: str = "text"
     min_chars: Positive = 16

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, Any
@@ -103,6 +103,9 @@ class Workdir:
 
     def write_json(self, relative: str, content: Any) -> None:
         self.write_bytes(relative, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def write_jsonl(self, relative: str, records: Iterable[Any]) -> None:
+        self.write_bytes(relative, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records).encode())
 
     def write_with(self, relative: str, write: Callable[[IO[bytes]], Any]) -> None:
         """Like `write_bytes` for what writes itself to a binary stream. A failure leaves no file behind."""

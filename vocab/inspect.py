@@ -96,7 +96,8 @@ def inspect(recipe: Recipe, workdir: Workdir, sample: dict[str, list[str]]) -> I
         yield f"{'shared by':41} {'tokens':>9}"
         yield from (f"{a:20} {b:20} {count:9,}" for (a, b), count in pairs.items())
     yield ""
-    yield f"{'language':10} {'words':>8} {'tokens a word':>14} {'agnostic':>9} {'unknown':>9} {'agnostic':>9} {'agree':>7}"
+    columns = f"{'tokens a word':>14} {'agnostic':>9} {'unknown':>9} {'agnostic':>9} {'agree':>7}"
+    yield f"{'language':10} {'words':>8} {columns}"
     agnostic = load_saved(workdir, "vocab/tokenizer")
     for language in recipe.languages:
         documents = sample.get(language, [])

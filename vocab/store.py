@@ -90,6 +90,6 @@ def refuse_other(workdir: Workdir, manifest: dict[str, Any], recipe: Recipe) -> 
         changed = [name for name, value in wanted.items() if manifest["recipe"].get(name) != value]
     if changed:
         raise StaleError(
-            f"{workdir.path('vocab')}: was built for another {' and '.join(changed)} than the recipe now says; to build "
-            "it again: python -m vocab build RECIPE --force (and then teach again)"
+            f"{workdir.path('vocab')}: was built for another {' and '.join(changed)} than the recipe now says; "
+            "to build it again: python -m vocab build RECIPE --force (and then teach again)"
         )

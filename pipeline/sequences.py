@@ -1,0 +1,121 @@
+"""Sequence shards: packed windows of teacher ids, one Parquet file a shard, with a manifest a source."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recipe import Source, TargetsError, Workdir
+
+VERSION = "1.0"
+_VERSION_KEY = b"mergedistill.sequences.version"
+
+SCHEMA = pa.schema(
+    [
+        pa.field("sequence_id", pa.uint64(), nullable=False),
+        pa.field("document", pa.uint64(), nullable=False),
+        pa.field("input_ids", pa.list_(pa.field("element", pa.int32(), nullable=False)), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """n sequences: sequence_id[n], document[n] uint64; input_ids[T] int32 (teacher ids) with offsets[n + 1]."""
+
+    sequence_id: npt.NDArray[np.uint64]
+    document: npt.NDArray[np.uint64]
+    input_ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SequenceManifest:
+    """What one source's sequences are and came from. `read` = used + duplicates + filtered + quarantined documents.
+
+    files: name below the source's folder → bytes.
+    """
+
+    fingerprint: str
+    fingerprints: dict[str, str]
+    corpora: list[dict[str, Any]]
+    shards: int
+    heldout_shards: int
+    read: int
+    used: int
+    duplicates: int
+    filtered: int
+    quarantined: int
+    heldout_documents: int
+    sequences: int
+    tokens: int
+    heldout_sequences: int
+    padding_share: float
+    files: dict[str, int]
+
+    def write(self, workdir: Workdir, source: Source) -> None:
+        workdir.write_json(f"{workdir.sequences(source)}/manifest.json", {"version": VERSION, **asdict(self)})
+
+
+def read_sequence_manifest(workdir: Workdir, source: Source) -> SequenceManifest | None:
+    """The manifest of a source's finished sequences, or None where they are not finished."""
+    path = f"{workdir.sequences(source)}/manifest.json"
+    document = workdir.read_json(path)
+    if document is None:
+        return None
+    try:
+        return SequenceManifest(**{name: document[name] for name in SequenceManifest.__dataclass_fields__})
+    except KeyError as error:
+        raise TargetsError(
+            f"{workdir.path(path)}: has no {error}; "
+            f"run `python -m pipeline shard RECIPE --lang {source.language} --force`"
+        ) from None
+
+
+def write_sequences(
+    workdir: Workdir, path: str, rows: list[tuple[int, int, list[int]]], metadata: dict[str, str]
+) -> int:
+    """Write (sequence id, document id, ids) rows as one shard, whole or not at all; returns its bytes."""
+    table = pa.table(
+        [
+            pa.array([row[0] for row in rows], pa.uint64()),
+            pa.array([row[1] for row in rows], pa.uint64()),
+            pa.array([row[2] for row in rows], SCHEMA.field("input_ids").type),
+        ],
+        schema=SCHEMA.with_metadata({_VERSION_KEY: VERSION, **metadata}),
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    content = buffer.getvalue()
+    workdir.write_bytes(path, content)
+    return len(content)
+
+
+def read_sequences(workdir: Workdir, path: str) -> Sequences:
+    """Read one shard. Raises TargetsError, with the remedy, for a missing, truncated or foreign file."""
+    where = workdir.path(path)
+    remedy = "run `python -m pipeline shard RECIPE` again: it makes what is missing"
+    try:
+        with workdir.fs.open(where, "rb") as stream:
+            table = pq.read_table(stream, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise TargetsError(f"{where}: is missing; {remedy}") from None
+    except (pa.ArrowException, OSError) as error:
+        cause = " ".join(str(error).split())[:120]
+        raise TargetsError(f"{where}: is truncated or damaged ({cause}); delete it and {remedy}") from None
+    if _VERSION_KEY not in (table.schema.metadata or {}) or not table.schema.equals(SCHEMA):
+        raise TargetsError(f"{where}: is no sequence shard of version {VERSION}; delete it and {remedy}")
+    ids = table.column("input_ids").combine_chunks()
+    offsets = np.asarray(ids.offsets).astype(np.int64)
+    return Sequences(
+        sequence_id=table.column("sequence_id").to_numpy(),
+        document=table.column("document").to_numpy(),
+        input_ids=ids.flatten().to_numpy(zero_copy_only=False),
+        offsets=offsets - offsets[0],
+    )
