@@ -42,7 +42,7 @@ def run_and_wait(pipeline: beam.Pipeline) -> None:
     """Run to the end. A user error raised in a worker arrives as itself."""
     try:
         result = pipeline.run()
-        if not pipeline.options.view_as(GoogleCloudOptions).dry_run:
+        if result is not None:  # Dataflow's --dry_run only builds the job
             result.wait_until_finish()
     except Exception as error:
         cause: BaseException | None = error

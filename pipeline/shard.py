@@ -42,8 +42,9 @@ class ShardSummary:
             return f"{self.source}: up to date, {m.shards} shards"
         return (
             f"{self.source}: {m.sequences:,} sequences, {m.tokens:,} tokens in {m.shards} shards, "
-            f"{m.heldout_sequences:,} sequences held out; documents: {m.read:,} read = {m.used:,} used + {m.duplicates:,} duplicates + "
-            f"{m.filtered:,} filtered + {m.quarantined:,} quarantined; {self.seconds:.0f} s"
+            f"{m.heldout_sequences:,} sequences held out; documents: {m.read:,} read = {m.used:,} used + "
+            f"{m.duplicates:,} duplicates + {m.filtered:,} filtered + {m.quarantined:,} quarantined; "
+            f"{self.seconds:.0f} s"
         )
 
 
@@ -70,7 +71,8 @@ def shard(
             changed = [name for name, value in prints.items() if existing.fingerprints.get(name) != value]
             raise StaleError(
                 f"{workdir.path(folder)}: was made with other {' and '.join(changed)} than the recipe now says; "
-                f"to make it again: python -m pipeline shard RECIPE --lang {source.language} --teacher {source.teacher} --force"
+                f"to make it again: python -m pipeline shard RECIPE --lang {source.language} "
+                f"--teacher {source.teacher} --force"
             )
         sizes = {name: size for name, size in _listing(workdir, source).items() if name in existing.files}
         if sizes == existing.files:

@@ -1,95 +1,97 @@
-"""Rewrite a tokenizer's `tokenizer.json` so that it emits merged ids, id for id what its remap says."""
+"""A teacher's own tokenizer, made to emit merged ids: same segmentation, same offsets, `len` of the merged size.
+
+Only ids change in its `tokenizer.json`. Merged ids that are not this teacher's are filled with entries that can
+never match: they begin with a space, and no model of these families ever looks up a string with a space in it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vocab.entries import TeacherVocabulary
+from recipe import VocabularyError
+from vocab.load import ROLES
 
 
-def rewrite(
-    vocabulary: TeacherVocabulary, remap: npt.NDArray[np.int32], display: Sequence[str]
-) -> dict[str, Any]:
-    """The teacher's `tokenizer.json` with merged ids; display[size]: how each merged token is shown.
+def rewrite_tokenizer(tokenizer: Any, remap: npt.NDArray[np.int32], shown: Sequence[str]) -> Any:
+    """tokenizer, remap[V], shown[merged size] → a `PreTrainedTokenizerFast` that gives remap[ids] for any text.
 
-    The model's own vocabulary is rebuilt to hold all `size` ids. Those that belong to other teachers only are
-    filled with entries that begin with a space: no model is ever asked for one, since every family turns spaces
-    into something else first. A dropped token is no longer in the vocabulary, so in a text it is read as text.
+    Added tokens whose id is dropped (`<extra_id_0>`) are read as plain text by the result.
     """
-    document = dict(vocabulary.document)
-    entry_of: list[str | None] = [None] * len(display)
-    for number, merged in enumerate(remap.tolist()):
-        if merged >= 0:
-            entry_of[merged] = vocabulary.tokens[number]
-    filled = _fill(entry_of, display)
-    dropped = {token for token, merged in zip(vocabulary.tokens, remap.tolist(), strict=True) if merged < 0}
-    document["model"] = _model(document["model"], filled, remap, {token for token in dropped if token is not None})
-    document["added_tokens"] = sorted(
-        ({**token, "id": int(remap[token["id"]])} for token in document["added_tokens"] if remap[token["id"]] >= 0),
-        key=lambda token: int(token["id"]),
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["padding"] = state["truncation"] = None
+    added = [token for token in state["added_tokens"] if remap[token["id"]] >= 0]
+    by_id = {token["content"]: int(remap[token["id"]]) for token in added}
+    for token in added:
+        token["id"] = by_id[token["content"]]
+    state["added_tokens"] = sorted(added, key=lambda token: token["id"])
+    state["model"] = _rewrite_model(state["model"], remap, by_id, shown)
+    if state["post_processor"] is not None:
+        state["post_processor"] = _rewrite_post_processor(state["post_processor"], by_id)
+    names = {f"{role}_token": getattr(tokenizer, f"{role}_token") for role in (*ROLES, "bos", "eos")}
+    names = {role: token for role, token in names.items() if token in by_id}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state, ensure_ascii=False)),
+        clean_up_tokenization_spaces=False,
+        padding_side="right",
+        **names,
     )
-    document["post_processor"] = _post_processor(document.get("post_processor"), remap)
-    document["padding"] = document["truncation"] = None
-    return document
 
 
-def _fill(entries: Sequence[str | None], display: Sequence[str]) -> list[str]:
-    taken = {entry for entry in entries if entry is not None}
-    filled = []
-    for number, entry in enumerate(entries):
-        if entry is None:
-            entry = f" {display[number]}"
-            if entry in taken:
-                entry = f" {display[number]} {number}"
-            taken.add(entry)
-        filled.append(entry)
-    return filled
-
-
-def _model(
-    model: Mapping[str, Any], entries: Sequence[str], remap: npt.NDArray[np.int32], dropped: set[str]
+def _rewrite_model(
+    model: dict[str, Any], remap: npt.NDArray[np.int32], added: dict[str, int], shown: Sequence[str]
 ) -> dict[str, Any]:
-    if isinstance(model["vocab"], list):
-        scores: dict[int, float] = {}
-        for number, (_, score) in enumerate(model["vocab"]):
-            scores[int(remap[number])] = score
-        # Not below the lowest score, from which the model derives what an unknown character costs.
-        lowest = min(score for _, score in model["vocab"])
-        unknown = model.get("unk_id")
-        return {
-            **model,
-            "vocab": [[entry, scores.get(number, lowest)] for number, entry in enumerate(entries)],
-            "unk_id": None if unknown is None else int(remap[unknown]),
-        }
-    rewritten = {**model, "vocab": {entry: number for number, entry in enumerate(entries)}}
-    if dropped and "merges" in model:
-        prefix = model.get("continuing_subword_prefix") or ""
-        rewritten["merges"] = [merge for merge in model["merges"] if not dropped & _tokens_of(merge, prefix)]
-    return rewritten
+    match model["type"]:
+        case "Unigram":
+            # A hole scores like the worst piece: a lower score would change the price of an unknown character.
+            worst = min(score for _, score in model["vocab"])
+            pieces = [[_hole(number, text), worst] for number, text in enumerate(shown)]
+            for content, number in added.items():
+                pieces[number] = [content, worst]
+            for number, piece in enumerate(model["vocab"]):
+                if remap[number] >= 0:
+                    pieces[remap[number]] = piece
+            unknown = model["unk_id"]
+            return {**model, "vocab": pieces, "unk_id": None if unknown is None else int(remap[unknown])}
+        case "WordPiece" | "BPE" | "WordLevel":
+            tokens: list[str | None] = [None] * len(shown)
+            for content, number in added.items():
+                tokens[number] = content
+            for token, number in model["vocab"].items():
+                if remap[number] >= 0:
+                    tokens[remap[number]] = token
+            vocabulary = {
+                _hole(number, text) if token is None else token: number
+                for number, (token, text) in enumerate(zip(tokens, shown, strict=True))
+            }
+            return {**model, "vocab": vocabulary}
+    raise VocabularyError(f"tokenizer models of type {model['type']} cannot be merged")
 
 
-def _tokens_of(merge: Any, prefix: str) -> set[str]:
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
-    return {left, right, left + right.removeprefix(prefix)}
+def _hole(number: int, text: str) -> str:
+    """An entry for another teacher's token: shows what it is, and cannot match because of the space."""
+    return f" {text} #{number}"
 
 
-def _post_processor(processor: Mapping[str, Any] | None, remap: npt.NDArray[np.int32]) -> dict[str, Any] | None:
-    if processor is None:
-        return None
-    result = dict(processor)
-    if processor["type"] == "TemplateProcessing":
-        result["special_tokens"] = {
-            name: {**token, "ids": [int(remap[number]) for number in token["ids"]]}
-            for name, token in processor["special_tokens"].items()
-        }
-    for end in ("cls", "sep"):
-        if end in processor:
-            token, number = processor[end]
-            result[end] = [token, int(remap[number])]
-    if "processors" in processor:
-        result["processors"] = [_post_processor(part, remap) for part in processor["processors"]]
-    return result
+def _rewrite_post_processor(state: dict[str, Any], added: dict[str, int]) -> dict[str, Any]:
+    match state["type"]:
+        case "Sequence":
+            return {**state, "processors": [_rewrite_post_processor(step, added) for step in state["processors"]]}
+        case "TemplateProcessing":
+            return {
+                **state,
+                "special_tokens": {
+                    name: {**token, "ids": [added[content] for content in token["tokens"]]}
+                    for name, token in state["special_tokens"].items()
+                },
+            }
+        case "BertProcessing" | "RobertaProcessing":
+            return {**state, **{end: [state[end][0], added[state[end][0]]] for end in ("sep", "cls")}}
+    return state
