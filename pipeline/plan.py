@@ -12,6 +12,7 @@ from pipeline.teach import make_lesson, teach_shard
 from pipeline.teacher import load_teacher
 from recipe import Recipe, Source, StaleError, Workdir, shard_name
 from targets.ragged import gather
+from targets.rows import Array
 from targets.writer import encode_shard
 from vocab.store import read_vocabulary
 
@@ -66,7 +67,7 @@ def estimate(recipe: Recipe, workdir: Workdir, source: Source) -> Estimate:
     )
 
 
-def _take(sequences: Sequences, rows: np.ndarray) -> Sequences:  # type: ignore[type-arg]
+def _take(sequences: Sequences, rows: Array) -> Sequences:
     tokens, offsets = gather(sequences.offsets, rows)
     return Sequences(
         sequence_id=sequences.sequence_id[rows],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -38,12 +39,13 @@ class ShardProgress:
 
     def _watch(self) -> None:
         total = len(self._waiting)
+        bar: tqdm[Any]
         with tqdm(total=total, desc=self._title, unit="shard", disable=not sys.stderr.isatty()) as bar:
             while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
                 self._look(bar)
             self._look(bar)
 
-    def _look(self, bar: tqdm[None]) -> None:
+    def _look(self, bar: tqdm[Any]) -> None:
         if bar.disable:
             return
         done = self._present()

@@ -101,7 +101,7 @@ def _lines(extent: Extent, longest: int) -> Iterator[tuple[int, bytes | None]]:
             at += len(line) + _skip_line(stream)
 
 
-def _skip_line(stream: io.BufferedReader) -> int:
+def _skip_line(stream: io.BufferedIOBase) -> int:
     skipped = 0
     while part := stream.readline(_CHUNK):
         skipped += len(part)

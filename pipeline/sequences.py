@@ -88,7 +88,7 @@ def write_sequences(
             pa.array([row[1] for row in rows], pa.uint64()),
             pa.array([row[2] for row in rows], SCHEMA.field("input_ids").type),
         ],
-        schema=SCHEMA.with_metadata({_VERSION_KEY: VERSION, **metadata}),
+        schema=SCHEMA.with_metadata({_VERSION_KEY.decode(): VERSION, **metadata}),
     )
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)

@@ -104,7 +104,7 @@ def shard(
     return ShardSummary(source, manifest, time.monotonic() - started)
 
 
-class ReadExtent(beam.DoFn):  # type: ignore[misc]
+class ReadExtent(beam.DoFn):
     """(number, extent) → (shard number, (document id, text)); quarantine and counts go to files of that number."""
 
     def __init__(self, recipe: Recipe, workdir: Workdir, source: Source, shards: int) -> None:
@@ -135,7 +135,7 @@ class ReadExtent(beam.DoFn):  # type: ignore[misc]
         self._workdir.write_json(f"{self._workdir.sequences(self._source)}/counts/extent-{number:05d}.json", counts)
 
 
-class WriteShard(beam.DoFn):  # type: ignore[misc]
+class WriteShard(beam.DoFn):
     """(shard number, documents) → one Parquet file, the same bytes in whatever order the documents arrive."""
 
     def __init__(self, recipe: Recipe, workdir: Workdir, source: Source, shards: int) -> None:

@@ -200,7 +200,7 @@ def teach(
     return _summary(source, workdir, splits, len(tasks) - len(failures), skipped, started, tuple(failures))
 
 
-class TeachShard(beam.DoFn):  # type: ignore[misc]
+class TeachShard(beam.DoFn):
     """Teach one shard and write it. A failure becomes a file too: the job goes on with the other shards."""
 
     def __init__(self, recipe: Recipe, workdir: Workdir) -> None:

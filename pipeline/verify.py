@@ -10,6 +10,7 @@ from pipeline.sequences import Sequences, read_sequences
 from recipe import MergeDistillError, Recipe, Source, TargetsError, Workdir
 from targets import TargetRows, read_manifest
 from targets.ragged import gather
+from targets.rows import Array
 from targets.verify import verify_shard
 from vocab.store import read_vocabulary
 
@@ -38,7 +39,7 @@ def verify(recipe: Recipe, workdir: Workdir, source: Source) -> Iterator[tuple[s
             yield folder, f"{manifest.total - len(manifest.shards)} of {manifest.total} shards are not taught yet"
 
 
-def labels_problem(rows: TargetRows, sequences: Sequences, remap: np.ndarray) -> str | None:  # type: ignore[type-arg]
+def labels_problem(rows: TargetRows, sequences: Sequences, remap: Array) -> str | None:
     """What is wrong if a label is not the token that the sequence had before it was masked, or None."""
     order = np.argsort(sequences.sequence_id)
     found = np.searchsorted(sequences.sequence_id, rows.sequence_id, sorter=order)

@@ -60,7 +60,8 @@ def distillation_loss(
 
     Exact in value and gradient for hidden, weight and bias; the target is a constant.
     """
-    return Loss(*_SparseCrossEntropy.apply(hidden, weight, bias, gold, ids, target, settings, normaliser))
+    apply: Any = _SparseCrossEntropy.apply
+    return Loss(*apply(hidden, weight, bias, gold, ids, target, settings, normaliser))
 
 
 class _SparseCrossEntropy(torch.autograd.Function):
@@ -79,9 +80,8 @@ class _SparseCrossEntropy(torch.autograd.Function):
         needs_grad = any(ctx.needs_input_grad[:3])
         kind = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else None
         h, w = (hidden.to(kind), weight.to(kind)) if kind else (hidden, weight)
-        d_hidden = torch.empty_like(hidden) if needs_grad else None
-        d_weight = torch.zeros_like(weight) if needs_grad else None
-        d_bias = torch.zeros_like(bias) if needs_grad and bias is not None else None
+        d_hidden, d_weight = torch.empty_like(hidden), torch.zeros_like(weight if needs_grad else weight[:0])
+        d_bias = None if bias is None else torch.zeros_like(bias)
         kd = hidden.new_zeros((), dtype=torch.float32)
         mlm = hidden.new_zeros((), dtype=torch.float32)
         chunk = max(1, _CHUNK_BYTES // (4 * weight.shape[0]))

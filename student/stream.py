@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     """A batch's rows, the source number of each row, and the place after it."""
 
     rows: TargetRows
-    sources: np.ndarray  # type: ignore[type-arg]
+    sources: np.ndarray[Any, Any]
     after: Place
 
 
@@ -70,7 +70,7 @@ class TargetStream:
             for position, batch in enumerate(chosen)
         ]
 
-    def batches(self, place: Place = START) -> Iterator[Batch]:
+    def batches(self, place: Place = START) -> Generator[Batch]:
         """Endless batches from `place` on, made by one thread ahead of the reader."""
         ready: queue.Queue[Batch | BaseException] = queue.Queue(_PREFETCHED_BATCHES)
         stopped = threading.Event()
@@ -116,7 +116,9 @@ def _manifest(workdir: Workdir, source: Source) -> Manifest:
     if not manifest.complete:
         raise StaleError(f"{source}: {len(manifest.shards)} of {manifest.total} shards are taught; {remedy}")
     if not sum(row.rows for row in manifest.shards):
-        raise StudentError(f"{source}: its targets are empty; give languages.{source.language} more text")
+        raise StudentError(
+            f"{source}: its targets are empty: does the tokenizer of {source.teacher} know this language?"
+        )
     return manifest
 
 
