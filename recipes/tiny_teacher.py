@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import ModernBertConfig, ModernBertForMaskedLM
+from transformers.utils.logging import disable_progress_bar
 
 from student.loss import LossSettings, distillation_loss
 from student.model import masked_hidden
 from student.order import generator, token_budget_batches
-
-_HELDOUT_SEQUENCES = 400
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class TinyTeacher:
     max_length: int = 128
     lr: float = 2e-3
     mask_rate: float = 0.2
+    heldout_sequences: int = 400
     seed: int = 0
 
 
@@ -51,7 +51,7 @@ def train_tiny_teacher(folder: Path, tokenizer: Any, texts: Iterable[str], setti
     vocabulary = len(tokenizer)
     special = np.array(sorted(tokenizer.all_special_ids))
     sequences = _pack(tokenizer, texts, settings.max_length)
-    heldout, sequences = sequences[:_HELDOUT_SEQUENCES], sequences[_HELDOUT_SEQUENCES:]
+    heldout, sequences = sequences[: settings.heldout_sequences], sequences[settings.heldout_sequences :]
     model = ModernBertForMaskedLM(
         ModernBertConfig(
             vocab_size=vocabulary,
@@ -102,6 +102,7 @@ def train_tiny_teacher(folder: Path, tokenizer: Any, texts: Iterable[str], setti
         "vocabulary": vocabulary,
         **_score(model, heldout, tokenizer, special, settings),
     }
+    disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     done.write_text(json.dumps(figures, indent=1) + "\n")

@@ -25,9 +25,16 @@ def _runs(recipe: Recipe) -> tuple[str, ...]:
     return ("student", "control") if recipe.evaluation.control else ("student",)
 
 
+def _without_transformers_bars() -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
 def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
     from student.train import train
 
+    _without_transformers_bars()
     workdir = Workdir(recipe.workdir)
     for name in _runs(recipe):
         progress = train(recipe, workdir, name)
@@ -37,6 +44,7 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
 def _evaluate(recipe: Recipe, arguments: argparse.Namespace) -> None:
     from student.evaluate import evaluate, format_scores
 
+    _without_transformers_bars()
     workdir = Workdir(recipe.workdir)
     print(format_scores(evaluate(recipe, workdir)))
     print(f"\nalso in {workdir.path('report')}/evaluation.json and .csv")
@@ -45,6 +53,7 @@ def _evaluate(recipe: Recipe, arguments: argparse.Namespace) -> None:
 def _export(recipe: Recipe, arguments: argparse.Namespace) -> None:
     from student.train import export_newest
 
+    _without_transformers_bars()
     print(export_newest(recipe, Workdir(recipe.workdir)))
 
 

@@ -82,14 +82,14 @@ class _SparseCrossEntropy(torch.autograd.Function):
         h, w = (hidden.to(kind), weight.to(kind)) if kind else (hidden, weight)
         d_hidden, d_weight = torch.empty_like(hidden), torch.zeros_like(weight if needs_grad else weight[:0])
         d_bias = None if bias is None else torch.zeros_like(bias)
-        kd = hidden.new_zeros((), dtype=torch.float32)
-        mlm = hidden.new_zeros((), dtype=torch.float32)
+        kd, mlm = weight.new_zeros(()), weight.new_zeros(())
         chunk = max(1, _CHUNK_BYTES // (4 * weight.shape[0]))
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
-            logits = (h[rows] @ w.T).float()
+            logits = h[rows] @ w.T
+            logits = logits.float() if kind else logits
             if bias is not None:
-                logits += bias.float()
+                logits += bias
             kd_sum, mlm_sum = _chunk(logits, gold[rows], ids[rows], target[rows], settings, needs_grad)
             kd += kd_sum
             mlm += mlm_sum

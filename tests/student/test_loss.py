@@ -45,13 +45,15 @@ def test_value_and_gradients_equal_the_dense_definition(
     leaves = [x.clone().requires_grad_() for x in (exact if with_bias else exact[:2])]
     z = leaves[0] @ leaves[1].T + (leaves[2] if with_bias else 0.0)
     expected = dense_reference(z, gold, ids, target.double(), choice) / 7.0
-    ours = [x.float().requires_grad_() for x in (exact if with_bias else exact[:2])]
-    found = distillation_loss(ours[0], ours[1], ours[2] if with_bias else None, gold, ids, target, choice, 7.0)
-
-    torch.testing.assert_close(found.total.double(), expected, rtol=1e-5, atol=1e-6)
-    for mine, theirs in zip(torch.autograd.grad(found.total, ours), torch.autograd.grad(expected, leaves), strict=True):
-        error = (mine.double() - theirs).abs().max() / theirs.abs().max()
-        assert error < 1e-5
+    # In float32 the ghost's residual class, 1 − Σ_K s, cancels where the student agrees with the teacher.
+    for kind, tolerance in ((torch.float64, 1e-6), (torch.float32, 1e-4 if mode[0] == "ghost" else 1e-5)):
+        ours = [x.to(kind).requires_grad_() for x in (exact if with_bias else exact[:2])]
+        bias = ours[2] if with_bias else None
+        found = distillation_loss(ours[0], ours[1], bias, gold, ids, target.to(kind), choice, 7.0)
+        torch.testing.assert_close(found.total.double(), expected, rtol=tolerance, atol=1e-6)
+        gradients = torch.autograd.grad(found.total, ours), torch.autograd.grad(expected, leaves, retain_graph=True)
+        for mine, theirs in zip(*gradients, strict=True):
+            assert (mine.double() - theirs).abs().max() / theirs.abs().max() < tolerance
 
 
 def test_terms_add_up_to_the_total() -> None:
