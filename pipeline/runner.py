@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     SetupOptions,
     StandardOptions,
+    TestOptions,
     WorkerOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -42,8 +43,9 @@ def run_and_wait(pipeline: beam.Pipeline) -> None:
     """Run to the end. A user error raised in a worker arrives as itself."""
     try:
         result = pipeline.run()
-        if result is not None:  # Dataflow's --dry_run only builds the job
-            result.wait_until_finish()
+        if pipeline.options.view_as(TestOptions).dry_run:
+            raise MergeDistillError("--dry_run: the job was built and not run")
+        result.wait_until_finish()
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,27 +61,43 @@ def shared_tokens(vocabulary: MergedVocabulary) -> dict[tuple[str, str], int]:
 
 def language_figures(language: str, exact: Any, agnostic: Any, documents: list[str]) -> LanguageFigures:
     """Compare a language's exact tokenizer with the language-agnostic one, word by word (words end at white space)."""
-    words = [word for document in documents for word in document.split()]
-    counts = np.zeros(5)
-    for word in words:
-        ours, theirs = (t(word, add_special_tokens=False)["input_ids"] for t in (exact, agnostic))
+    counts = np.zeros(6)
+    for ours, theirs in zip(*(words_of(tokenizer, documents) for tokenizer in (exact, agnostic)), strict=True):
         counts += (
+            1,
             len(ours),
             len(theirs),
             ours.count(exact.unk_token_id),
             theirs.count(agnostic.unk_token_id),
             ours == theirs,
         )
-    tokens, tokens_agnostic, unknown, unknown_agnostic, alike = counts
+    words, tokens, tokens_agnostic, unknown, unknown_agnostic, alike = counts
     return LanguageFigures(
         language=language,
-        words=len(words),
-        fertility=tokens / max(len(words), 1),
-        fertility_agnostic=tokens_agnostic / max(len(words), 1),
+        words=int(words),
+        fertility=tokens / max(words, 1),
+        fertility_agnostic=tokens_agnostic / max(words, 1),
         unknown=unknown / max(tokens, 1),
         unknown_agnostic=unknown_agnostic / max(tokens_agnostic, 1),
-        agreement=alike / max(len(words), 1),
+        agreement=alike / max(words, 1),
     )
+
+
+def words_of(tokenizer: Any, documents: list[str]) -> list[list[int]]:
+    """The ids of each white-space separated word of the documents, as the word is segmented in its sentence.
+
+    A token belongs to the word that holds its last character, so a space counts to the word after it.
+    """
+    encoded = tokenizer(documents, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    words: list[list[int]] = []
+    for document, ids, offsets in zip(documents, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        ends = [match.end() for match in re.finditer(r"\S+", document)]
+        found: list[list[int]] = [[] for _ in ends]
+        for number, (_, end) in zip(ids, offsets, strict=True):
+            if (word := bisect.bisect_left(ends, end)) < len(found):
+                found[word].append(number)
+        words += found
+    return words
 
 
 def inspect(recipe: Recipe, workdir: Workdir, sample: dict[str, list[str]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logging import ERROR
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def load_tokenizer(name: str, teacher: Teacher) -> Any:
         tokenizer = _from_file(path, field)
     elif path.is_dir():
         tokenizer = _from_folder(path, field)
-    elif source.startswith((".", "/")) or source.count("/") > 1:
+    elif source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(path.parts[0]).is_dir():
         raise VocabularyError(f"{field}: {source}: no such file or folder")
     else:
         tokenizer = _from_pretrained(source, field, teacher.revision)
@@ -65,13 +66,20 @@ def _from_folder(folder: Path, field: str) -> Any:
 
 
 def _from_pretrained(source: str, field: str, revision: str | None) -> Any:
+    from huggingface_hub.utils import logging
     from transformers import AutoTokenizer
 
+    # The hub client reports every retry; what the user needs is the one line at the end.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(ERROR)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False, use_fast=True)
     except Exception as error:  # the library raises bare Exception for a damaged tokenizer.json
         cause = " ".join(str(error).split())[:300]
-        raise VocabularyError(f"{field}: {source}: no tokenizer can be loaded from it ({cause})") from None
+        where = "" if Path(source).is_dir() else " is no file or folder here, and as a hub id"
+        raise VocabularyError(f"{field}: {source}{where}: no tokenizer can be loaded from it ({cause})") from None
+    finally:
+        logging.set_verbosity(verbosity)
     if not getattr(tokenizer, "is_fast", False):
         raise VocabularyError(f"{field}: {source}: has only a slow tokenizer; convert it to a tokenizer.json first")
     return tokenizer
@@ -90,8 +98,8 @@ def _from_file(path: Path, field: str) -> Any:
             return PreTrainedTokenizerFast(tokenizer_object=_byte_level(path))
         if path.suffix == ".json":
             return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(str(path)))
-    except VocabularyError:
-        raise
+    except VocabularyError as error:
+        raise VocabularyError(f"{field}: {error}") from None
     except Exception as error:  # tokenizers raises bare Exception
         cause = " ".join(str(error).split())[:300]
         raise VocabularyError(f"{field}: {path}: is damaged or no tokenizer ({cause})") from None
@@ -102,16 +110,19 @@ def _wordpiece(path: Path) -> Any:
     """A bare `vocab.txt`: lower-casing if no entry has a letter from A to Z (special tokens and unused slots aside)."""
     from transformers import BertTokenizer
 
-    entries = path.read_text(encoding="utf-8").removesuffix("\n").replace("\r\n", "\n").split("\n")
+    entries = path.read_text(encoding="utf-8-sig").removesuffix("\n").replace("\r\n", "\n").split("\n")
     words = (entry for entry in entries if not (entry.startswith("[") and entry.endswith("]")))
     cased = any("A" <= character <= "Z" for word in words for character in word)
     vocabulary = {entry: number for number, entry in enumerate(entries)}
     if len(vocabulary) < len(entries):
         raise VocabularyError(f"{path}: has an entry twice; repair the file, since ids are line numbers")
-    missing = [token for token in ("[UNK]", "[CLS]", "[SEP]") if token not in vocabulary]
-    if missing:
-        raise VocabularyError(f"{path}: has no {', '.join(missing)}: is this a WordPiece vocabulary?")
-    return BertTokenizer(vocab=vocabulary, do_lower_case=not cased)
+    for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]"):
+        if token not in vocabulary:
+            near = next((f"; did it mean {entry!r}?" for entry in entries if entry.strip("[] ") == token[1:-1]), "")
+            raise VocabularyError(f"{path}: has no {token}, so it is no WordPiece vocabulary{near}")
+    # Without an entry for it the class would add one, with an id that no model has.
+    mask = "[MASK]" if "[MASK]" in vocabulary else None
+    return BertTokenizer(vocab=vocabulary, do_lower_case=not cased, mask_token=mask)
 
 
 def _byte_level(path: Path) -> Any:

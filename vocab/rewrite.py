@@ -2,6 +2,7 @@
 
 Only ids change in its `tokenizer.json`. Merged ids that are not this teacher's are filled with entries that can
 never match: they begin with a space, and no model of these families ever looks up a string with a space in it.
+The file is written as such, not by way of a tokenizer object: building one takes seconds for a Unigram.
 """
 
 from __future__ import annotations
@@ -14,17 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from recipe import VocabularyError
-from vocab.load import ROLES
+from vocab.folder import settings_of, tokenizer_files
 
 
-def rewrite_tokenizer(tokenizer: Any, remap: npt.NDArray[np.int32], shown: Sequence[str]) -> Any:
-    """tokenizer, remap[V], shown[merged size] → a `PreTrainedTokenizerFast` that gives remap[ids] for any text.
+def rewrite_tokenizer(tokenizer: Any, remap: npt.NDArray[np.int32], shown: Sequence[str]) -> dict[str, bytes]:
+    """tokenizer, remap[V], shown[merged size] → files of a tokenizer folder that gives remap[ids] for any text.
 
     Added tokens whose id is dropped (`<extra_id_0>`) are read as plain text by the result.
     """
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     state["padding"] = state["truncation"] = None
     added = [token for token in state["added_tokens"] if remap[token["id"]] >= 0]
@@ -35,14 +33,7 @@ def rewrite_tokenizer(tokenizer: Any, remap: npt.NDArray[np.int32], shown: Seque
     state["model"] = _rewrite_model(state["model"], remap, by_id, shown)
     if state["post_processor"] is not None:
         state["post_processor"] = _rewrite_post_processor(state["post_processor"], by_id)
-    names = {f"{role}_token": getattr(tokenizer, f"{role}_token") for role in (*ROLES, "bos", "eos")}
-    names = {role: token for role, token in names.items() if token in by_id}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(state, ensure_ascii=False)),
-        clean_up_tokenization_spaces=False,
-        padding_side="right",
-        **names,
-    )
+    return tokenizer_files(state, settings_of(tokenizer, by_id))
 
 
 def _rewrite_model(
@@ -55,9 +46,11 @@ def _rewrite_model(
             pieces = [[_hole(number, text), worst] for number, text in enumerate(shown)]
             for content, number in added.items():
                 pieces[number] = [content, worst]
-            for number, piece in enumerate(model["vocab"]):
+            # Of a piece that is listed twice the last is the one that counts; the others can't be emitted.
+            last = {piece: number for number, (piece, _) in enumerate(model["vocab"])}
+            for piece, number in last.items():
                 if remap[number] >= 0:
-                    pieces[remap[number]] = piece
+                    pieces[remap[number]] = [piece, model["vocab"][number][1]]
             unknown = model["unk_id"]
             return {**model, "vocab": pieces, "unk_id": None if unknown is None else int(remap[unknown])}
         case "WordPiece" | "BPE" | "WordLevel":
@@ -71,8 +64,19 @@ def _rewrite_model(
                 _hole(number, text) if token is None else token: number
                 for number, (token, text) in enumerate(zip(tokens, shown, strict=True))
             }
-            return {**model, "vocab": vocabulary}
+            dropped = {token for token, number in model["vocab"].items() if remap[number] < 0}
+            return {**model, "vocab": vocabulary, **_merges(model, dropped)}
     raise VocabularyError(f"tokenizer models of type {model['type']} cannot be merged")
+
+
+def _merges(model: dict[str, Any], dropped: set[str]) -> dict[str, Any]:
+    """The merges of a BPE model less those of dropped tokens, which it would refuse to load."""
+    if "merges" not in model or not dropped:
+        return {}
+    prefix = model.get("continuing_subword_prefix") or ""
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    kept = [(a, b) for a, b in pairs if not dropped & {a, b, a + b.removeprefix(prefix)}]
+    return {"merges": [list(pair) for pair in kept]}
 
 
 def _hole(number: int, text: str) -> str:

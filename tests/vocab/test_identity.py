@@ -1,61 +1,67 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from vocab.identity import _BYTES, Identity, TeacherVocabulary, canonical
-from vocab.merge import merge_vocabularies
+from tests.vocab import tokenizers_made_here as made
+from vocab.identity import Identity, canonical, read_identities
 
 
 @pytest.mark.parametrize(
-    ("wordpiece", "sentencepiece", "byte_level"),
-    [("play", "▁play", "Ġplay"), ("##ing", "ing", "ing"), ("ñu", "▁ñu", "ĠÃ±u")],
+    ("surface", "family"), [("play", "wordpiece"), ("▁play", "sentencepiece"), ("Ġplay", "byte-level")]
 )
-def test_one_token_in_three_families_is_one_identity(wordpiece: str, sentencepiece: str, byte_level: str) -> None:
-    found = {
-        canonical(wordpiece, "wordpiece"),
-        canonical(sentencepiece, "sentencepiece"),
-        canonical(byte_level, "byte-level"),
-    }
-    assert len(found) == 1
+def test_a_word_start_is_the_same_in_every_family(surface: str, family: str) -> None:
+    assert canonical(surface, family) == Identity("start", "play")
 
 
-def test_a_word_start_is_no_continuation() -> None:
-    assert canonical("ing", "wordpiece") != canonical("##ing", "wordpiece")
-
-
-def test_bytes_that_are_no_text_keep_their_bytes() -> None:
-    assert canonical("Ã", "byte-level") == Identity("byte", "c3") == canonical("<0xC3>", "sentencepiece")
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_byte_level_spelling_is_undone(text: str) -> None:
-    stand_in = {byte: character for character, byte in _BYTES.items()}
-    identity = canonical("".join(stand_in[byte] for byte in text.encode()), "byte-level")
-    assert ("" if identity.kind == "inside" else " ") + identity.text == text
-
-
-identities = st.one_of(
-    st.none(), st.builds(Identity, st.sampled_from(["start", "inside", "byte", "special"]), st.text(max_size=2))
+@pytest.mark.parametrize(
+    ("surface", "family"), [("##ing", "wordpiece"), ("ing", "sentencepiece"), ("ing", "byte-level")]
 )
+def test_a_continuation_is_the_same_in_every_family(surface: str, family: str) -> None:
+    assert canonical(surface, family) == Identity("inside", "ing")
 
 
-@given(st.lists(st.lists(identities, unique_by=lambda i: i or object()), min_size=1, max_size=4))
-def test_remaps_are_injective_total_and_stable(vocabularies: list[list[Identity | None]]) -> None:
-    teachers = [
-        TeacherVocabulary(f"t{number}", tuple(found), tuple("x" for _ in found))
-        for number, found in enumerate(vocabularies)
-    ]
-    merged = merge_vocabularies(teachers)
-    for teacher in teachers:
-        remap = merged.remaps[teacher.name]
-        kept = remap[remap >= 0]
-        assert len(set(kept.tolist())) == len(kept)
-        for number, identity in enumerate(teacher.identities):
-            if identity is None:
-                assert remap[number] == -1
-            else:
-                assert merged.identities[remap[number]] == identity
-    again = merge_vocabularies(teachers)
-    assert again.identities == merged.identities
-    first = merge_vocabularies(teachers[:1])
-    assert merged.identities[: len(first.identities)] == first.identities
+def test_byte_level_tokens_are_read_as_the_text_they_spell() -> None:
+    assert canonical("Ġni" + "Ã±" + "o", "byte-level") == Identity("start", "niño")
+
+
+def test_bytes_that_are_no_text_keep_their_bytes_in_every_family() -> None:
+    assert canonical("Ã", "byte-level") == canonical("<0xC3>", "sentencepiece") == Identity("byte", "c3")
+
+
+def test_a_byte_token_is_not_the_letter_of_that_byte() -> None:
+    assert canonical("<0x41>", "sentencepiece") != canonical("A", "sentencepiece")
+
+
+def test_unused_slots_are_dropped_and_roles_are_found_by_name() -> None:
+    tokenizer = made.wordpiece(unused=3)
+    read = read_identities("t", tokenizer).identities
+    assert [read[tokenizer.convert_tokens_to_ids(f"[unused{n}]")] for n in range(3)] == [None] * 3
+    assert read[0] == Identity("special", "mask")
+    assert sum(identity is None for identity in read) == 3
+
+
+@pytest.mark.parametrize("match", ["canonical", "surface"])
+@pytest.mark.parametrize("family", [made.wordpiece, made.unigram, made.byte_level])
+def test_no_two_ids_of_a_teacher_share_an_identity(family, match: str) -> None:
+    tokenizer = family()
+    tokenizer.add_tokens(["niño", " niño", "e\u0301", "é", "\u00a0x", "<0x41>", "▁"])
+    read = [identity for identity in read_identities("t", tokenizer, match).identities if identity is not None]
+    assert len(read) == len(set(read))
+    assert len(read) >= len(tokenizer) - 3
+
+
+def test_of_two_equivalent_spellings_the_exact_one_keeps_the_identity() -> None:
+    tokenizer = made.wordpiece()
+    tokenizer.add_tokens(["zzé"])
+    state = {token: number for token, number in tokenizer.get_vocab().items() if token != "zzé"}
+    state |= {"zze\u0301": len(state), "zz\u00e9": len(state) + 1}
+    from transformers import BertTokenizer
+
+    read = read_identities("t", BertTokenizer(vocab=state, do_lower_case=False))
+    assert read.identities[state["zz\u00e9"]] == Identity("start", "zz\u00e9")
+    assert read.identities[state["zze\u0301"]].kind == "own"
+
+
+def test_surface_matching_still_knows_what_starts_a_word() -> None:
+    by_surface, by_spelling = (read_identities("t", made.unigram(), match) for match in ("surface", "canonical"))
+    starts = [[i is not None and i.starts_word for i in read.spelled] for read in (by_surface, by_spelling)]
+    assert starts[0] == starts[1]
+    assert any(starts[0])

@@ -1,4 +1,8 @@
-from itertools import islice
+"""The promise of the room: the rewritten tokenizer gives the remapped ids of the teacher's own, on any text."""
+
+from __future__ import annotations
+
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,113 +12,130 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from recipe import Teacher
-from recipes.tiny_tokenizer import train_tokenizer
-from tests.conftest import SHARED, make_text, needs_shared
+from recipe import Teacher, Workdir
+from tests.vocab import tokenizers_made_here as made
 from vocab.agnostic import build_agnostic
+from vocab.folder import write_folder
 from vocab.identity import read_identities
-from vocab.inspect import sample_documents
-from vocab.load import load_tokenizer
-from vocab.merge import Merge, merge_vocabularies
+from vocab.load import ROLES, load_tokenizer
+from vocab.merge import merge_vocabularies
 from vocab.rewrite import rewrite_tokenizer
 
-FAMILIES = ("wordpiece", "unigram", "byte-bpe")
-ODD = [
-    "", " ", "\n", "a\u200db", "e\u0301", "שלום עולם", "👩‍👩‍👧 ok", "中文字 ภาษาไทย", "\ue000\ufeff", "x" * 10_000,
-    "[MASK] <mask> </s> [CLS] <unk> [PAD] [unused1]", "tab\tand  two   spaces ", "1,234.56%!?—«»",
-]  # fmt: skip
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+class Merged:
+    """Teachers, their rewritten tokenizers as `AutoTokenizer` loads them, and their remaps."""
+
+    def __init__(self, folder: Path, teachers: dict[str, Any]) -> None:
+        self.teachers = teachers
+        merged = merge_vocabularies([read_identities(*item) for item in teachers.items()])
+        self.remaps, self.spelled = merged.remaps, merged.spelled
+        shown = [identity.shown for identity in merged.spelled]
+        workdir = Workdir(str(folder))
+        self.exact = {}
+        for name, tokenizer in teachers.items():
+            write_folder(workdir, name, rewrite_tokenizer(tokenizer, self.remaps[name], shown))
+            self.exact[name] = AutoTokenizer.from_pretrained(folder / name)
+        write_folder(workdir, "agnostic", build_agnostic(merged.spelled))
+        self.agnostic = AutoTokenizer.from_pretrained(folder / "agnostic")
+
+    def check(self, name: str, texts: list[str]) -> None:
+        own, exact, remap = self.teachers[name], self.exact[name], self.remaps[name]
+        for special in (True, False):
+            ours, theirs = (t(texts, add_special_tokens=special, verbose=False) for t in (exact, own))
+            assert ours.keys() == theirs.keys()
+            for i, text in enumerate(texts):
+                assert ours["input_ids"][i] == remap[theirs["input_ids"][i]].tolist(), repr(text)
+                assert ours[i].offsets == theirs[i].offsets
+                assert ours[i].word_ids == theirs[i].word_ids
+                assert exact.decode(ours["input_ids"][i]) == own.decode(theirs["input_ids"][i])
 
 
 @pytest.fixture(scope="module")
-def family_tokenizers() -> dict[str, Any]:
-    return {family: train_tokenizer(family, make_text("es"), 300) for family in FAMILIES}
+def merged(tmp_path_factory: pytest.TempPathFactory) -> Merged:
+    folder = tmp_path_factory.mktemp("merged")
+    models = {kind: Teacher(model=str(made.sentencepiece_file(folder, kind))) for kind in ("unigram", "bpe")}
+    added = made.wordpiece()
+    added.add_tokens(["koiramäki", "  "])
+    return Merged(
+        folder,
+        {
+            "wordpiece": made.wordpiece(),
+            "lowercase": made.wordpiece(lowercase=True),
+            "unigram-json": made.unigram(),
+            "byte-level": made.byte_level(),
+            "added": added,
+            **{f"{kind}-model": load_tokenizer(kind, teacher) for kind, teacher in models.items()},
+        },
+    )
 
 
-@pytest.fixture(scope="module")
-def merged(family_tokenizers: dict[str, Any]) -> Merge:
-    return merge_vocabularies([read_identities(name, t) for name, t in family_tokenizers.items()])
+NAMES = ["wordpiece", "lowercase", "unigram-json", "byte-level", "added", "unigram-model", "bpe-model"]
 
 
-def shown(merged: Merge) -> list[str]:
-    return [identity.shown for identity in merged.identities]
+@pytest.mark.parametrize("name", NAMES)
+def test_ids_offsets_words_and_text_are_the_teachers(merged: Merged, name: str) -> None:
+    merged.check(name, [*made.SENTENCES[:6], *made.HARD, "koiramäki on koiramäkiä"])
 
 
-def assert_exact(original: Any, rewritten: Any, remap: Any, texts: list[str]) -> None:
-    """Id for id, with offsets, word ids and special tokens."""
-    for text in texts:
-        expected, found = original(text)._encodings[0], rewritten(text)._encodings[0]
-        assert remap[np.array(expected.ids, int)].tolist() == found.ids, text
-        assert expected.offsets == found.offsets
-        assert expected.word_ids == found.word_ids
-        assert expected.special_tokens_mask == found.special_tokens_mask
-        assert original.decode(expected.ids) == rewritten.decode(found.ids)
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(max_size=60), name=st.sampled_from(NAMES))
+def test_ids_are_the_teachers_on_any_text(merged: Merged, text: str, name: str) -> None:
+    merged.check(name, [text])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_rewritten_tokenizer_is_exact(
-    family: str, family_tokenizers: dict[str, Any], merged: Merge, tmp_path: Path
-) -> None:
-    original, remap = family_tokenizers[family], merged.remaps[family]
-    rewrite_tokenizer(original, remap, shown(merged)).save_pretrained(tmp_path)
-    rewritten = AutoTokenizer.from_pretrained(tmp_path)
-    assert_exact(original, rewritten, remap, [*ODD, *make_text("es", 50), *make_text("hi", 50)])
-    assert len(rewritten) == len(merged.identities)
-    for role, number in merged.specials.items():
-        assert getattr(rewritten, f"{role}_token_id") == number
+@pytest.mark.parametrize("name", NAMES)
+def test_length_and_special_tokens_are_the_merged_ones(merged: Merged, name: str) -> None:
+    exact = merged.exact[name]
+    assert len(exact) == len(merged.spelled) == max(exact.get_vocab().values()) + 1
+    assert [getattr(exact, f"{role}_token_id") for role in ROLES] == [0, 1, 2, 3, 4]
 
 
-@given(text=st.text(max_size=60))
-@settings(max_examples=150, deadline=None)
-def test_a_rewritten_tokenizer_is_exact_on_any_text(
-    text: str, family_tokenizers: dict[str, Any], merged: Merge
-) -> None:
-    for family, original in family_tokenizers.items():
-        rewritten = rewrite_once(family, original, merged)
-        assert_exact(original, rewritten, merged.remaps[family], [text])
-
-
-_REWRITTEN: dict[str, Any] = {}
-
-
-def rewrite_once(family: str, original: Any, merged: Merge) -> Any:
-    if family not in _REWRITTEN:
-        _REWRITTEN[family] = rewrite_tokenizer(original, merged.remaps[family], shown(merged))
-    return _REWRITTEN[family]
-
-
-def test_the_agnostic_tokenizer_speaks_merged_ids(merged: Merge, tmp_path: Path) -> None:
-    build_agnostic(merged.identities).save_pretrained(tmp_path)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    assert len(tokenizer) == len(merged.identities)
-    text = " ".join(make_text("es", 3)[0].split()[:6])
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+def test_the_agnostic_tokenizer_covers_the_union(merged: Merged) -> None:
+    tokenizer = merged.agnostic
+    assert len(tokenizer) == len(merged.spelled)
+    assert [getattr(tokenizer, f"{role}_token_id") for role in ROLES] == [0, 1, 2, 3, 4]
+    ids = tokenizer(made.SENTENCES[1])["input_ids"]
     assert tokenizer.unk_token_id not in ids
-    assert tokenizer.decode(ids).replace(" .", ".") == text
-    assert tokenizer(f"{text} [MASK]")["input_ids"][-2] == merged.specials["mask"]
+    assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ;", ";") == made.SENTENCES[1]
 
 
-@needs_shared
-def test_public_vocabularies_stay_exact_on_real_text() -> None:
-    names = ["beto", "finbert-cased", "roberta-base", "wiki-tr-sp", "llama2-sp-bpe"]
-    tokenizers = {name: load_tokenizer(name, Teacher(model=str(SHARED / "vocabs" / name))) for name in names}
-    merged = merge_vocabularies([read_identities(name, t) for name, t in tokenizers.items()])
-    texts = ODD + [
-        line
-        for language in ("es", "fi", "hi", "tr")
-        for line in islice(sample_documents((str(SHARED / "text" / f"{language}.txt.zst"),)), 100)
-    ]
-    for name, original in tokenizers.items():
-        remap = merged.remaps[name]
-        rewritten = rewrite_tokenizer(original, remap, shown(merged))
-        assert len(rewritten) == len(merged.identities)
-        assert_exact(original, rewritten, remap, texts)
+def test_the_agnostic_tokenizer_gives_a_known_word_its_merged_id(merged: Merged) -> None:
+    word = next(i for i, identity in enumerate(merged.spelled) if identity == ("start", "metsä", False))
+    assert merged.agnostic("metsä", add_special_tokens=False)["input_ids"] == [word]
 
 
-@needs_shared
+def test_a_piece_listed_twice_is_emitted_once(tmp_path: Path) -> None:
+    import json
+
+    from tokenizers import Tokenizer
+
+    tokenizer = made.unigram()
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["model"]["vocab"].append(state["model"]["vocab"][60])
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
+    both = Merged(tmp_path, {"first": made.wordpiece(), "twice": tokenizer})
+    both.check("twice", list(made.SENTENCES[:6]))
+
+
 @pytest.mark.parametrize(
-    ("name", "roles"),
-    [("beto", {"mask": 0, "pad": 1}), ("finbert-cased", {"unk": 101, "pad": 0}), ("roberta-base", {"cls": 0, "sep": 2})],
+    "name", ["beto", "finbert-cased", "bert-base-uncased", "wiki-tr-sp", "roberta-base", "koelectra-ko"]
 )
-def test_special_roles_are_found_not_guessed(name: str, roles: dict[str, int]) -> None:
-    tokenizer = load_tokenizer(name, Teacher(model=str(SHARED / "vocabs" / name)))
-    assert {role: getattr(tokenizer, f"{role}_token_id") for role in roles} == roles
+def test_public_vocabularies_are_exact_on_real_lines(tmp_path: Path, name: str) -> None:
+    if not DATA.is_dir():
+        pytest.skip("the shared data is not beside the repository")
+    zstandard = pytest.importorskip("zstandard")
+    lines = []
+    for path in sorted((DATA / "text").glob("*.zst")):
+        with path.open("rb") as stream:
+            text = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(stream), encoding="utf-8")
+            lines += [next(text).rstrip("\n") for _ in range(60)]
+    teachers = {
+        each: load_tokenizer(each, Teacher(model=str(DATA / "vocabs" / each))) for each in ("bert-base-chinese", name)
+    }
+    public = Merged(tmp_path, teachers)
+    public.check(name, [*lines, *made.HARD])
+    remap = public.remaps[name]
+    assert [remap[getattr(teachers[name], f"{role}_token_id")] for role in ROLES] == [0, 1, 2, 3, 4]
+    assert len(np.unique(remap[remap >= 0])) == (remap >= 0).sum()
