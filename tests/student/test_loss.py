@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,6 +10,13 @@ from student import loss
 from student.loss import LossSettings, distillation_loss, teacher_target
 
 R, D, V, K = 13, 8, 40, 5
+
+
+@pytest.fixture(autouse=True, scope="module")
+def chunks_of_four_rows() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss, "_CHUNK_BYTES", 4 * V * 4)
+        yield
 
 
 def dense_reference(z: Tensor, gold: Tensor, ids: Tensor, target: Tensor, choice: LossSettings) -> Tensor:
@@ -32,7 +41,6 @@ def dense_reference(z: Tensor, gold: Tensor, ids: Tensor, target: Tensor, choice
 def test_value_and_gradients_equal_the_dense_definition(
     seed: int, kd_weight: float, mode: tuple[str, float], with_bias: bool
 ) -> None:
-    loss._CHUNK_BYTES = 4 * V * 4
     generator = torch.Generator().manual_seed(seed)
     choice = LossSettings(kd_weight, mode[1], mode[0])  # type: ignore[arg-type]
     exact = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((R, D), (V, D), (V,))]
