@@ -90,7 +90,7 @@ def write_recipe(tmp_path: Path, teachers: dict[str, Path]) -> Callable[..., Pat
             **sections,
         }
         path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+        path.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
         return path
 
     return write
