@@ -43,7 +43,7 @@ def main() -> None:
     teacher = LoadedTeacher("bench", model, SimpleNamespace(pad_token_id=PAD), torch.device("cpu"))
     maskable = np.arange(WIDTH) >= FIRST
     rule = MaskRule(Masking(), 0, MASK, maskable, maskable)
-    remap = np.where(maskable, np.arange(WIDTH), -1).astype(np.int32)
+    remap = np.arange(WIDTH, dtype=np.int32)
     for language in ("hi", "fi"):
         lengths, source = sequence_lengths(language, options.sequences)
         sequences = make_sequences(lengths)
