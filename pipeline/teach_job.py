@@ -7,7 +7,6 @@ retry and of resume.
 from __future__ import annotations
 
 import functools
-import hashlib
 import time
 import traceback
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from pipeline.sequences import read_sequence_manifest, read_sequences
 from recipe import MergeDistillError, Recipe, Source, StaleError, Workdir, fingerprint, shard_name
 from targets import Manifest, ShardInfo, ShardRow, read_manifest, write_shard
 from targets.manifest import finished_rows
-from vocab.store import MergedVocabulary, read_vocabulary
+from vocab.store import read_vocabulary
 
 
 @dataclass(frozen=True)
@@ -112,16 +111,6 @@ class TeachSummary:
         )
 
 
-def remap_fingerprint(vocabulary: MergedVocabulary, teacher: str) -> str:
-    """sha256 of what a teacher's targets depend on in the merged vocabulary: its remap and the unknown token.
-
-    Not of the whole vocabulary, so that targets stay valid when a later teacher only adds to it.
-    """
-    digest = hashlib.sha256(vocabulary.remap(teacher).tobytes())
-    digest.update(str(vocabulary.specials["unk"]).encode())
-    return digest.hexdigest()
-
-
 def plan_splits(recipe: Recipe, workdir: Workdir, source: Source) -> tuple[Split, ...]:
     """The splits of a source as the recipe and the sequences on disk now define them."""
     from pipeline.teacher import teacher_fingerprint
@@ -134,7 +123,7 @@ def plan_splits(recipe: Recipe, workdir: Workdir, source: Source) -> tuple[Split
             f"run `python -m pipeline shard RECIPE --lang {source.language}` first"
         )
     shared = {
-        "vocabulary": remap_fingerprint(vocabulary, source.teacher),
+        "vocabulary": vocabulary.remap_fingerprint(source.teacher),
         "teacher": teacher_fingerprint(recipe.teachers[source.teacher]),
         "sequences": manifest.fingerprint,
         "masking": fingerprint({**recipe.masking.model_dump(), "seed": recipe.seed}),

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
-from recipe import Recipe, Source, StaleError, StudentError, Workdir
+from recipe import Recipe, Source, StudentError, Workdir
 from student.batch import TensorBatch, collate
 from student.model import masked_hidden
 from student.order import token_budget_batches
 from student.run_folder import RunFolder
-from targets import TargetRows, read_manifest
+from student.stream import finished_manifest
+from targets import TargetRows
 from targets.reader import read_folder
 from vocab.store import MergedVocabulary, read_vocabulary
 
@@ -58,7 +59,7 @@ def evaluate(recipe: Recipe, workdir: Workdir, say: Callable[[str], None] = prin
         models["control"] = load_export(workdir, "control")
     scores: list[Score] = []
     for source in recipe.sources():
-        rows = heldout_rows(workdir, source)
+        rows = heldout_rows(workdir, source, vocabulary)
         if rows is None:
             say(f"{source}: no held-out documents; raise sequences.heldout to evaluate it")
             continue
@@ -71,17 +72,12 @@ def evaluate(recipe: Recipe, workdir: Workdir, say: Callable[[str], None] = prin
     return scores
 
 
-def heldout_rows(workdir: Workdir, source: Source) -> TargetRows | None:
+def heldout_rows(workdir: Workdir, source: Source, vocabulary: MergedVocabulary) -> TargetRows | None:
     """The held-out targets of a source; None where no document was held out."""
-    folder = workdir.targets(source, heldout=True)
-    manifest = read_manifest(workdir, folder)
+    manifest = finished_manifest(workdir, source, vocabulary, heldout=True)
     if manifest is None:
         return None
-    if not manifest.complete:
-        raise StaleError(
-            f"{workdir.path(folder)}: is unfinished; run `python -m pipeline teach RECIPE --lang {source.language}`"
-        )
-    rows = read_folder(workdir, folder, [row.name for row in manifest.shards])
+    rows = read_folder(workdir, workdir.targets(source, heldout=True), [row.name for row in manifest.shards])
     return rows if len(rows) else None
 
 

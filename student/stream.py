@@ -16,6 +16,7 @@ from student.order import RowGroup, generator, round_range, shares, stretches, t
 from targets import Manifest, TargetRows, read_manifest, read_rows
 from targets.rows import concatenate
 from targets.schema import ROW_GROUP_ROWS
+from vocab.store import MergedVocabulary, read_vocabulary
 
 _PREFETCHED_BATCHES = 8
 
@@ -43,7 +44,8 @@ class TargetStream:
 
     def __init__(self, recipe: Recipe, workdir: Workdir) -> None:
         self._workdir, self._seed, self._training = workdir, recipe.seed, recipe.training
-        self.manifests = {source: _manifest(workdir, source) for source in recipe.sources()}
+        vocabulary = read_vocabulary(workdir, recipe)
+        self.manifests = {source: _taught(workdir, source, vocabulary) for source in recipe.sources()}
         self.sources = tuple(self.manifests)
         self.rows = {source: sum(row.rows for row in m.shards) for source, m in self.manifests.items()}
         self.shares = shares(self.rows, recipe.training.language_alpha)
@@ -108,13 +110,31 @@ class TargetStream:
         return concatenate([read_rows(self._workdir, f"{folder}/{shard}", number) for shard, number, _ in groups])
 
 
-def _manifest(workdir: Workdir, source: Source) -> Manifest:
-    manifest = read_manifest(workdir, workdir.targets(source))
-    remedy = f"run `python -m pipeline teach RECIPE --lang {source.language} --teacher {source.teacher}`"
+def finished_manifest(
+    workdir: Workdir, source: Source, vocabulary: MergedVocabulary, heldout: bool = False
+) -> Manifest | None:
+    """The manifest of a source's finished targets in this vocabulary, or None where nothing was taught.
+
+    Raises StaleError where they are unfinished, or were made with another merged vocabulary.
+    """
+    manifest = read_manifest(workdir, workdir.targets(source, heldout))
+    remedy = f"run `python -m pipeline teach RECIPE --lang {source.language} --teacher {source.teacher}"
     if manifest is None:
-        raise StudentError(f"{source}: there are no targets in {workdir.path(workdir.targets(source))}; {remedy}")
+        return None
+    if manifest.fingerprints["vocabulary"] != vocabulary.remap_fingerprint(source.teacher):
+        raise StaleError(f"{source}: its targets were made with another merged vocabulary; {remedy} --force`")
     if not manifest.complete:
-        raise StaleError(f"{source}: {len(manifest.shards)} of {manifest.total} shards are taught; {remedy}")
+        raise StaleError(f"{source}: {len(manifest.shards)} of {manifest.total} shards are taught; {remedy}`")
+    return manifest
+
+
+def _taught(workdir: Workdir, source: Source, vocabulary: MergedVocabulary) -> Manifest:
+    manifest = finished_manifest(workdir, source, vocabulary)
+    if manifest is None:
+        raise StudentError(
+            f"{source}: there are no targets in {workdir.path(workdir.targets(source))}; "
+            f"run `python -m pipeline teach RECIPE --lang {source.language} --teacher {source.teacher}`"
+        )
     if not sum(row.rows for row in manifest.shards):
         raise StudentError(
             f"{source}: its targets are empty: does the tokenizer of {source.teacher} know this language?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,15 @@ class MergedVocabulary:
                 f"the merged vocabulary has no teacher {teacher!r}; it has {', '.join(self.teachers)}"
             )
         return np.asarray(np.load(io.BytesIO(self.workdir.read_bytes(f"vocab/remaps/{teacher}.npy"))))
+
+    def remap_fingerprint(self, teacher: str) -> str:
+        """sha256 of what a teacher's targets depend on in this vocabulary: its remap and the unknown token.
+
+        Not of the whole vocabulary, so that targets stay valid when a later teacher only adds to it.
+        """
+        digest = hashlib.sha256(self.remap(teacher).tobytes())
+        digest.update(str(self.specials["unk"]).encode())
+        return digest.hexdigest()
 
     @property
     def tokens(self) -> list[str]:

@@ -184,3 +184,15 @@ def test_missing_targets_are_named(taught: Callable[..., Path], capsys: pytest.C
     Workdir(recipe.workdir).remove("targets/uni")
     assert student_main(["train", str(path)]) == 2
     assert "pipeline teach RECIPE --lang hi --teacher uni" in capsys.readouterr().err
+
+
+def test_targets_of_another_vocabulary_are_refused(
+    taught: Callable[..., Path], write_recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught()
+    other = str(write_recipe(vocab={"match": "surface"}))
+    assert vocab_main(["build", other, "--force"]) == 0
+    assert student_main(["train", other]) == 2
+    assert "another merged vocabulary" in capsys.readouterr().err
+    assert pipeline_main(["teach", other]) == 2
+    assert "--force" in capsys.readouterr().err
