@@ -24,7 +24,9 @@ def build_pipeline(runner: str, beam_args: list[str], recipe: Recipe) -> beam.Pi
 
     Raises MergeDistillError for an unknown runner or options that it refuses.
     """
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    # In this process Beam both logs a worker's exception and raises it; once is enough.
+    level = logging.CRITICAL if runner == "DirectRunner" else logging.ERROR
+    logging.getLogger("apache_beam").setLevel(level)
     options = PipelineOptions(beam_args)
     if runner == "DataflowRunner":
         _dataflow_defaults(options, recipe)
@@ -40,7 +42,7 @@ def build_pipeline(runner: str, beam_args: list[str], recipe: Recipe) -> beam.Pi
 
 
 def run_and_wait(pipeline: beam.Pipeline) -> None:
-    """Run to the end. A user error raised in a worker arrives as itself."""
+    """Run to the end. A user error or a Ctrl-C in a worker arrives as itself, not as Beam wraps it."""
     try:
         result = pipeline.run()
         if pipeline.options.view_as(TestOptions).dry_run:
@@ -49,7 +51,7 @@ def run_and_wait(pipeline: beam.Pipeline) -> None:
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, MergeDistillError):
+            if isinstance(cause, MergeDistillError | KeyboardInterrupt):
                 raise cause from None
             cause = cause.__cause__ or cause.__context__
         raise
