@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from recipe.cli import add_command, run
@@ -38,7 +39,8 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
     workdir = Workdir(recipe.workdir)
     for name in _runs(recipe):
         progress = train(recipe, workdir, name)
-        print(f"{name}: {progress.step:,} steps, {progress.tokens:,} tokens; model in {workdir.path(name)}/export")
+        if os.environ.get("RANK", "0") == "0":  # torchrun starts this command many times
+            print(f"{name}: {progress.step:,} steps, {progress.tokens:,} tokens; model in {workdir.path(name)}/export")
 
 
 def _evaluate(recipe: Recipe, arguments: argparse.Namespace) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -30,23 +29,23 @@ class World:
             distributed.barrier()
 
 
-@contextmanager
-def world() -> Iterator[World]:
-    """Join the process group that torchrun describes in the environment (nccl on GPUs, gloo on CPUs)."""
+def world() -> World:
+    """Join the process group that torchrun describes in the environment (nccl on GPUs, gloo on CPUs), once."""
     cuda = torch.cuda.is_available()
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
+    if size == 1:
+        return World(0, 1, device)
     if cuda:
         torch.cuda.set_device(device)
-    if size == 1:
-        yield World(0, 1, device)
-        return
-    try:
-        distributed.init_process_group("nccl" if cuda else "gloo")
-    except (RuntimeError, ValueError) as error:
-        raise StudentError(f"torchrun: the processes cannot find each other ({error}); is the port in use?") from None
-    try:
-        yield World(distributed.get_rank(), size, device)
-    finally:
-        distributed.destroy_process_group()
+    if not distributed.is_initialized():
+        try:
+            distributed.init_process_group("nccl" if cuda else "gloo")
+        except (RuntimeError, ValueError) as error:
+            cause = " ".join(str(error).split())[:200]
+            raise StudentError(
+                f"torchrun: the processes cannot find each other ({cause}); is the port in use?"
+            ) from None
+        # It cannot be joined twice, and a command may train several runs.
+        atexit.register(distributed.destroy_process_group)
+    return World(distributed.get_rank(), size, device)

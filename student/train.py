@@ -35,31 +35,7 @@ def train(recipe: Recipe, workdir: Workdir, run: str = "student") -> Progress:
     Goes on from the newest checkpoint; a finished run returns at once. Raises StudentError when the loss
     stays non-finite, StaleError when the checkpoint belongs to another vocabulary, targets or architecture.
     """
-    with world() as place:
-        return _train(recipe, workdir, run, place)
-
-
-def export_newest(recipe: Recipe, workdir: Workdir, run: str = "student") -> Path:
-    """Export the newest checkpoint of a run, finished or not."""
-    vocabulary = read_vocabulary(workdir, recipe)
-    model = build_student(recipe, vocabulary)
-    folder = RunFolder.open(workdir, run)
-    identity = _identity(recipe, vocabulary, TargetStream(recipe, workdir), model)
-    progress = resume(folder.local / "checkpoints", model, None, identity)
-    if not progress.step:
-        raise StudentError(f"{folder.local}: has no checkpoint yet; run `python -m student train RECIPE` first")
-    return export(recipe, workdir, folder, model, vocabulary, progress)
-
-
-def _identity(recipe: Recipe, vocabulary: MergedVocabulary, stream: TargetStream, model: Any) -> dict[str, str]:
-    return {
-        "vocabulary": vocabulary.fingerprint,
-        "targets": fingerprint({str(source): m.fingerprint for source, m in stream.manifests.items()}),
-        "architecture": fingerprint([recipe.student.model_dump(), model.config.model_type]),
-    }
-
-
-def _train(recipe: Recipe, workdir: Workdir, run: str, here: World) -> Progress:
+    here = world()
     training = recipe.training
     vocabulary = read_vocabulary(workdir, recipe)
     stream = TargetStream(recipe, workdir)
@@ -132,6 +108,26 @@ def _train(recipe: Recipe, workdir: Workdir, run: str, here: World) -> Progress:
         export(recipe, workdir, folder, model, vocabulary, progress)
     here.barrier()
     return progress
+
+
+def export_newest(recipe: Recipe, workdir: Workdir, run: str = "student") -> Path:
+    """Export the newest checkpoint of a run, finished or not."""
+    vocabulary = read_vocabulary(workdir, recipe)
+    model = build_student(recipe, vocabulary)
+    folder = RunFolder.open(workdir, run)
+    identity = _identity(recipe, vocabulary, TargetStream(recipe, workdir), model)
+    progress = resume(folder.local / "checkpoints", model, None, identity)
+    if not progress.step:
+        raise StudentError(f"{folder.local}: has no checkpoint yet; run `python -m student train RECIPE` first")
+    return export(recipe, workdir, folder, model, vocabulary, progress)
+
+
+def _identity(recipe: Recipe, vocabulary: MergedVocabulary, stream: TargetStream, model: Any) -> dict[str, str]:
+    return {
+        "vocabulary": vocabulary.fingerprint,
+        "targets": fingerprint({str(source): m.fingerprint for source, m in stream.manifests.items()}),
+        "architecture": fingerprint([recipe.student.model_dump(), model.config.model_type]),
+    }
 
 
 def _optimise(

@@ -135,7 +135,9 @@ def test_two_ranks_train_like_one(taught: Callable[..., Path], tmp_path: Path) -
     Workdir(recipe.workdir).remove("student")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*torchrun, "-m", "student", "train", str(path)], timeout=240, check=True, env=environment)
+    command = [*torchrun, "-m", "student", "train", str(path), "--set", "evaluation.control=true"]
+    subprocess.run(command, timeout=240, check=True, env=environment)
+    assert (Path(recipe.workdir) / "control/export/config.json").exists()
     for name, value in weights(recipe).items():
         torch.testing.assert_close(value, one[name], rtol=1e-3, atol=1e-4)
 
