@@ -61,7 +61,8 @@ def _teach(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
 def _status(recipe: Recipe, arguments: argparse.Namespace) -> int:
     workdir, sources = _sources(recipe, arguments)
-    from pipeline.status import format_table, status_table
+    from pipeline.status import status_table
+    from recipe.table import format_table
 
     print(format_table(status_table(recipe, workdir, sources)))
     return 0

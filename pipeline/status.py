@@ -38,15 +38,3 @@ def _line(workdir: Workdir, source: Source) -> tuple[str, ...]:
         aside,
         state,
     )
-
-
-def format_table(table: list[tuple[str, ...]]) -> str:
-    """Columns padded to their widest cell: the first flush left, the others right."""
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    )

@@ -12,7 +12,6 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from recipe import Recipe, Source, StudentError, Workdir
+from recipe.table import format_table
 from student.batch import TensorBatch, collate
 from student.model import masked_hidden
 from student.order import token_budget_batches
@@ -163,16 +163,10 @@ def write_scores(workdir: Workdir, scores: list[Score]) -> None:
 def format_scores(scores: list[Score]) -> str:
     """The scores as a table for a terminal."""
     header = ("language", "model", "positions", "accuracy", "NLL", "NLL, merged vocabulary", "KL to teacher")
-    lines: list[tuple[Any, ...]] = [header]
+    lines: list[tuple[str, ...]] = [header]
     for s in scores:
         kl = "-" if s.model.startswith("teacher") else f"{s.kl:.3f}"
         merged = "-" if s.model.startswith("teacher") else f"{s.nll_merged:.3f}"
         language = s.language if s.model.startswith("teacher") else ""
         lines.append((language, s.model, f"{s.positions:,}", f"{100 * s.accuracy:.1f} %", f"{s.nll:.3f}", merged, kl))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+    return format_table(lines, left=2)

@@ -34,15 +34,21 @@ def write_report(recipe: Recipe, workdir: Workdir) -> str:
         if workdir.exists(f"{name}/metrics.jsonl")
     }
     environment = Environment(loader=PackageLoader("student", "."), autoescape=True, trim_blocks=True)
+    figures = {
+        "accuracy": bars(scores, "accuracy", "masked accuracy, %", 100.0),
+        "nll": bars(scores, "nll", "NLL, nats (lower is better)"),
+    }
+    if any(runs.values()):
+        figures["learning-curves"] = learning_curves(runs)
+    for name, figure in figures.items():
+        workdir.write_bytes(f"report/{name}.svg", figure.encode())
     page = environment.get_template("report.html").render(
         recipe=recipe,
         summary=summary_line(scores),
         models=list(dict.fromkeys("teacher" if s.model.startswith("teacher") else s.model for s in scores)),
         sources=list(dict.fromkeys((score.language, score.teacher) for score in scores)),
         table=_table(scores),
-        curves=learning_curves(runs) if any(runs.values()) else "",
-        accuracy_bars=bars(scores, "accuracy", "masked accuracy, %", 100.0),
-        nll_bars=bars(scores, "nll", "NLL, nats (lower is better)"),
+        figures=figures,
         storage=_storage(recipe, workdir),
         vocabulary_size=read_vocabulary(workdir, recipe).size,
         settings=json.dumps(recipe.model_dump(), indent=2, ensure_ascii=False),
