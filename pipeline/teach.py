@@ -48,6 +48,12 @@ def make_lesson(recipe: Recipe, teacher: LoadedTeacher, vocabulary: MergedVocabu
     maskable[[i for i in teacher.tokenizer.all_special_ids if i < width]] = False
     starts_word = np.zeros(width, bool)
     starts_word[remap >= 0] = vocabulary.starts_word[remap[remap >= 0]]
+    longest = longest_sequence(teacher)
+    if recipe.sequences.max_length > longest:
+        raise TeacherError(
+            f"teachers.{teacher.name}: the model takes at most {longest} tokens, sequences.max_length is "
+            f"{recipe.sequences.max_length}"
+        )
     if k > maskable.sum():
         raise TeacherError(f"targets.k: {k} is more than the {maskable.sum()} tokens of teacher {teacher.name}")
     return Lesson(
@@ -58,6 +64,12 @@ def make_lesson(recipe: Recipe, teacher: LoadedTeacher, vocabulary: MergedVocabu
         k=k,
         batch_tokens=recipe.teaching.batch_tokens,
     )
+
+
+def longest_sequence(teacher: LoadedTeacher) -> int:
+    """The most tokens a teacher takes, as far as its model and tokenizer say."""
+    said = (getattr(teacher.model.config, "max_position_embeddings", None), teacher.tokenizer.model_max_length)
+    return min((number for number in said if isinstance(number, int) and number > 0), default=1 << 30)
 
 
 def teach_shard(sequences: Sequences, lesson: Lesson) -> TargetRows:

@@ -39,13 +39,6 @@ def build_student(recipe: Recipe, vocabulary: MergedVocabulary) -> PreTrainedMod
         for role, merged in _ROLES.items()
         if merged in vocabulary.specials
     }
-    longest = getattr(defaults, "max_position_embeddings", None)
-    longest = overrides.get("max_position_embeddings", longest)
-    if isinstance(longest, int) and 0 < longest < recipe.sequences.max_length:
-        raise StudentError(
-            f"student.config.max_position_embeddings: {longest} is less than sequences.max_length "
-            f"{recipe.sequences.max_length}"
-        )
     torch.manual_seed(recipe.seed)
     try:
         config = AutoConfig.for_model(kind, **{**special, **overrides, "vocab_size": vocabulary.size})
@@ -53,8 +46,23 @@ def build_student(recipe: Recipe, vocabulary: MergedVocabulary) -> PreTrainedMod
     except (ValueError, TypeError, KeyError, AssertionError, ZeroDivisionError, RuntimeError) as error:
         cause = " ".join(str(error).split())[:200]
         raise StudentError(f"student: {kind} cannot be built with this config: {cause}") from None
+    _check_length(model, recipe.sequences.max_length)
     _check_head(model)
     return model
+
+
+def _check_length(model: PreTrainedModel, max_length: int) -> None:
+    """Try the longest sequence there can be: some architectures need more positions than tokens."""
+    input_ids = torch.full((1, max_length), model.config.vocab_size - 1)
+    try:
+        with torch.no_grad():
+            masked_hidden(model, input_ids, torch.ones_like(input_ids), torch.tensor([0]))
+    except (IndexError, RuntimeError, ValueError) as error:
+        cause = " ".join(str(error).split())[:120]
+        raise StudentError(
+            f"student.config: {model.config.model_type} cannot take sequences.max_length = {max_length} tokens; "
+            f"raise student.config.max_position_embeddings ({cause})"
+        ) from None
 
 
 def _check_head(model: PreTrainedModel) -> None:

@@ -127,6 +127,16 @@ def test_a_tokenizer_that_is_not_the_models(
     assert "tokenizer has" in refused(pipeline, "teach", path, *override)
 
 
+def test_sequences_longer_than_the_teacher_takes(
+    hindi: tuple[Path, str], tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    _, path = hindi
+    override = ["--set", "sequences.max_length=1024", "--workdir", str(tmp_path / "long")]
+    assert vocab(["build", path, *override]) == 0
+    assert pipeline(["shard", path, *override]) == 0
+    assert "at most 512 tokens" in refused(pipeline, "teach", path, *override)
+
+
 def test_a_truncated_sequence_shard(hindi: tuple[Path, str], tmp_path: Path, refused: Callable[..., str]) -> None:
     _, path = hindi
     shard = sorted((tmp_path / "work" / "sequences" / "uni" / "hi").glob("part-*"))[0]

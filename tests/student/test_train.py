@@ -170,7 +170,7 @@ def test_other_architectures_train_too(kind: str, taught: Callable[..., Path]) -
         ("student.model_type=gpt9", "not a Hugging Face model type"),
         ("student.config.hidden_sise=3", "no such setting"),
         ("student.config.vocab_size=7", "leave it out"),
-        ("student.config.max_position_embeddings=16", "less than sequences.max_length"),
+        ("student.config.max_position_embeddings=16", "cannot take sequences.max_length"),
         ("student.config.num_attention_heads=5", "cannot be built"),
     ],
 )
