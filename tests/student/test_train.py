@@ -198,3 +198,16 @@ def test_targets_of_another_vocabulary_are_refused(
     assert "another merged vocabulary" in capsys.readouterr().err
     assert pipeline_main(["teach", other]) == 2
     assert "--force" in capsys.readouterr().err
+
+
+def test_a_remote_workdir_holds_the_whole_run(taught: Callable[..., Path]) -> None:
+    path = taught(workdir="memory://remote-run", training={"steps": 3, "batch_tokens": 256, "checkpoint_every": 2})
+    assert student_main(["train", str(path)]) == 0
+    assert student_main(["train", str(path), "--set", "training.steps=4"]) == 0
+    workdir = Workdir("memory://remote-run")
+    assert workdir.exists("student/checkpoints/step-00000004/model.safetensors")
+    assert workdir.exists("student/export/tokenizers/hi/tokenizer.json")
+    assert [json.loads(line)["step"] for line in workdir.read_bytes("student/metrics.jsonl").splitlines()][-1] == 4
+    assert student_main(["evaluate", str(path)]) == 0
+    assert student_main(["report", str(path)]) == 0
+    assert workdir.exists("report/index.html")
