@@ -66,5 +66,7 @@ class MaskRule:
 
 def _uniforms(seed: int, sequence_id: int, copy: int, count: int) -> Array:
     """count numbers in [0, 1) from Philox; raw bits, since NumPy keeps those stable between versions, not draws."""
-    bits = np.random.Philox(key=[seed, sequence_id], counter=[0, 0, 0, copy])
+    # As uint64: NumPy would round a list with a number above 2⁶³ to floats.
+    key, counter = (np.array(numbers, np.uint64) for numbers in ((seed, sequence_id), (0, 0, 0, copy)))
+    bits = np.random.Philox(key=key, counter=counter)
     return np.asarray((bits.random_raw(count) >> np.uint64(11)) * 2.0**-53)

@@ -25,6 +25,8 @@ from vocab.store import MergedVocabulary
 
 Array = npt.NDArray[Any]
 
+_WORTH_RUNNING = 512  # padded tokens
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -104,14 +106,21 @@ def teach_shard(sequences: Sequences, lesson: Lesson) -> TargetRows:
 def batches(lengths: Array, batch_tokens: int) -> Iterator[Array]:
     """Row numbers of batches that hold at most `batch_tokens` padded tokens, longest sequences first.
 
-    lengths[n] → arrays of row numbers. A sequence longer than the budget is a batch of its own.
+    lengths[n] → arrays of row numbers. A sequence longer than the budget is a batch of its own. A batch that is
+    worth running ends early where the sequences have become a fifth shorter than its longest: in a small shard
+    padding would cost more than a second batch.
     """
     order = np.argsort(-lengths, kind="stable")
+    descending = lengths[order]
     start = 0
     while start < len(order):
-        rows = max(1, batch_tokens // int(lengths[order[start]]))
-        yield order[start : start + rows]
-        start += rows
+        longest = int(descending[start])
+        stop = start + max(1, batch_tokens // longest)
+        similar = int(np.searchsorted(-descending, -0.8 * longest, side="right"))
+        enough = start + -(-_WORTH_RUNNING // longest)
+        stop = min(stop, max(similar, enough))
+        yield order[start:stop]
+        start = stop
 
 
 @dataclass(frozen=True)

@@ -84,5 +84,6 @@ def test_nothing_maskable_masks_nothing() -> None:
 
 def test_masks_are_golden() -> None:
     """Masks must not change between versions: targets of one run must fit the next."""
-    _, positions = rule().apply(np.arange(5, 45, dtype=np.int32), 123456789, 1)
-    assert positions.tolist() == [15, 19, 23, 29, 31, 33]
+    ids = np.arange(5, 45, dtype=np.int32)
+    found = [rule().apply(ids, sequence_id, 1)[1].tolist() for sequence_id in (123456789, 2**64 - 2, 2**64 - 1)]
+    assert found == [[15, 19, 23, 29, 31, 33], [0, 2, 8, 13, 28, 34], [4, 10, 13, 14, 34, 35]]
