@@ -34,7 +34,8 @@ $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet -c constraints.txt torch
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[demo,dev]'
+	@# setuptools warns of every editable install
+	PYTHONWARNINGS=ignore $(PY) -m pip install --quiet -c constraints.txt -e '.[demo,dev]'
 	@touch $@
 
 demo: $(READY) ## about five minutes: train tiny teachers, merge them, show the report
