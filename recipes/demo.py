@@ -23,7 +23,7 @@ from recipe import MissingExtraError, Workdir, load_recipe
 RECIPE = "recipes/demo.yaml"
 STEPS = 900
 VOCABULARY = 1500
-_PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[a-z]|\{[^}]*\}|<[^>]*>|&\w+;|[&`*]")
+_PLACEHOLDER = re.compile(r"%\(\w+\)[\d.]*[a-z]|%[A-Za-z]|\{[^}]*\}|<[^>]*>|&\w+;|[&`*]")
 
 
 def main(argv: list[str]) -> int:

@@ -81,7 +81,7 @@ def train_tiny_teacher(folder: Path, tokenizer: Any, texts: Iterable[str], setti
             loss, rows = _loss(model, [sequences[i] for i in batch], tokenizer, special, settings.mask_rate, random)
             for group in optimizer.param_groups:
                 group["lr"] = _rate(settings, step)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -157,7 +157,7 @@ def _loss(
 
 def _rate(settings: TinyTeacher, step: int) -> float:
     warmup = max(1, settings.steps // 20)
-    return settings.lr * min((step + 1) / warmup, (settings.steps - step) / (settings.steps - warmup))
+    return settings.lr * min((step + 1) / warmup, (settings.steps - step) / max(1, settings.steps - warmup))
 
 
 @torch.no_grad()

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,23 @@ def test_norwegian_is_a_language_and_sources_are_its_teachers(path: Path) -> Non
 def test_overrides_and_workdir_replace_values(path: Path) -> None:
     recipe = load_recipe(path, ["training.lr=5e-4", "masking.whole_word=true"], workdir="memory://w")
     assert (recipe.training.lr, recipe.masking.whole_word, recipe.workdir) == (5e-4, True, "memory://w")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("training.lr", "write it as section.key=value"),
+        ("training..lr=1", "write it as section.key=value"),
+        ("name.x=1", "'name' is not a section"),
+        ("training.lrr=1", "training.lrr: unknown key; accepted: steps, batch_tokens"),
+        ("training.steps=0", "training.steps"),
+        ("masking.rate=[", "--set masking.rate"),
+    ],
+)
+def test_a_wrong_override_is_one_line(override: str, says: str, path: Path) -> None:
+    with pytest.raises(RecipeError, match=re.escape(says)) as caught:
+        load_recipe(path, [override])
+    assert "\n" not in str(caught.value)
 
 
 def test_a_recipe_cannot_be_changed(path: Path) -> None:
