@@ -48,9 +48,13 @@ class Language(Section):
 
 
 class Vocab(Section):
-    """How two tokens of different teachers are found to be the same one."""
+    """How two tokens of different teachers are found to be the same one, and which are worth keeping.
+
+    min_count: with `vocab prune`, tokens that the corpora use fewer times than this are dropped; 0 keeps all.
+    """
 
     match: Literal["canonical", "surface"] = "canonical"
+    min_count: Annotated[int, Field(ge=0)] = 0
 
 
 class Sequences(Section):

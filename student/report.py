@@ -18,7 +18,7 @@ from vocab.store import read_vocabulary
 def write_report(recipe: Recipe, workdir: Workdir) -> str:
     """Render the page from what is on disk and return where it lies. Needs `student evaluate` to have run."""
     try:
-        from jinja2 import Environment, PackageLoader
+        from jinja2 import ChoiceLoader, Environment, PackageLoader
     except ImportError:
         raise MissingExtraError("jinja2", "report", "the report") from None
 
@@ -33,7 +33,8 @@ def write_report(recipe: Recipe, workdir: Workdir) -> str:
         for name in ("student", "control")
         if workdir.exists(f"{name}/metrics.jsonl")
     }
-    environment = Environment(loader=PackageLoader("student", "."), autoescape=True, trim_blocks=True)
+    loader = ChoiceLoader([PackageLoader(room, ".") for room in ("student", "recipe")])
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)
     figures = {
         "accuracy": bars(scores, "accuracy", "masked accuracy, %", 100.0),
         "nll": bars(scores, "nll", "NLL, nats (lower is better)"),

@@ -172,7 +172,7 @@ def test_a_workdir_of_another_vocabulary(
     other = str(write_recipe())
     for main, command in ((vocab, "build"), (pipeline, "teach")):
         line = refused(main, command, other)
-        assert "another teachers" in line
+        assert "in the order uni" in line
         assert "python -m vocab build RECIPE" in line
 
 

@@ -27,8 +27,15 @@ def settings_of(tokenizer: Any, known: Container[str]) -> dict[str, Any]:
 
 
 def tokenizer_files(state: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, bytes]:
-    """File name → content. The class named is the one that takes `tokenizer.json` verbatim, in every transformers."""
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", **settings}
+    """File name → content. The class named is the one that takes `tokenizer.json` verbatim, in every transformers.
+
+    Added tokens are listed in both files: without that transformers reads the large one a second time, in Python.
+    """
+    added = {
+        str(token["id"]): {name: value for name, value in token.items() if name != "id"}
+        for token in state["added_tokens"]
+    }
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "added_tokens_decoder": added, **settings}
     return {
         "tokenizer.json": json.dumps(state, ensure_ascii=False, separators=(",", ":")).encode(),
         "tokenizer_config.json": (json.dumps(config, ensure_ascii=False, indent=1) + "\n").encode(),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from vocab.collector import collector_off
 from vocab.identity import Identity, TeacherVocabulary
 from vocab.load import ROLES
 
@@ -29,18 +30,35 @@ class Merge:
         return {role: number for number, role in enumerate(ROLES)}
 
 
-def merge_vocabularies(teachers: Sequence[TeacherVocabulary]) -> Merge:
-    """Give every distinct identity one merged id. The same teachers in the same order give the same ids."""
-    ids: dict[Identity, int] = {Identity("special", role): number for number, role in enumerate(ROLES)}
-    spelled = list(ids)
-    remaps = {}
-    for teacher in teachers:
-        remap = np.full(len(teacher.identities), -1, np.int32)
-        for number, (identity, reading) in enumerate(zip(teacher.identities, teacher.spelled, strict=True)):
-            if identity is None or reading is None:
+def merge_vocabularies(
+    teachers: Sequence[TeacherVocabulary], known: Mapping[str, npt.NDArray[np.int32]] | None = None
+) -> Merge:
+    """Give every distinct identity one merged id. The same teachers in the same order give the same ids.
+
+    known[teacher]: remaps of a merged vocabulary that is to grow. Every id in them stays, and so do those remaps
+    themselves; what the other teachers add comes after.
+    """
+    known = known or {}
+    with collector_off():
+        ids: dict[Identity, int] = {Identity("special", role): number for number, role in enumerate(ROLES)}
+        spelled = dict(zip(ids.values(), ids, strict=True))
+        for teacher in teachers:
+            for number, merged in enumerate(known.get(teacher.name, np.empty(0, np.int32)).tolist()):
+                identity, reading = teacher.identities[number], teacher.spelled[number]
+                if merged >= 0 and identity is not None and reading is not None:
+                    ids.setdefault(identity, merged)
+                    spelled.setdefault(merged, reading)
+        remaps = {}
+        for teacher in teachers:
+            if teacher.name in known:
+                remaps[teacher.name] = known[teacher.name]
                 continue
-            remap[number] = ids.setdefault(identity, len(ids))
-            if len(ids) > len(spelled):
-                spelled.append(reading)
-        remaps[teacher.name] = remap
-    return Merge(tuple(ids), tuple(spelled), remaps)
+            remap = [-1] * len(teacher.identities)
+            for number, (identity, reading) in enumerate(zip(teacher.identities, teacher.spelled, strict=True)):
+                if identity is not None and reading is not None:
+                    remap[number] = merged = ids.setdefault(identity, len(ids))
+                    if merged not in spelled:
+                        spelled[merged] = reading
+            remaps[teacher.name] = np.array(remap, np.int32)
+        by_id = sorted(ids, key=ids.__getitem__)
+    return Merge(tuple(by_id), tuple(spelled[number] for number in range(len(by_id))), remaps)

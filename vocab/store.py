@@ -13,14 +13,15 @@ import numpy.typing as npt
 
 from recipe import Recipe, StaleError, VocabularyError, Workdir
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class MergedVocabulary:
     """The student's vocabulary: `size` tokens, special tokens by role, and each teacher's remap.
 
-    tokens[size]: how each token is shown, `▁` before those that start a word; starts_word[size] bool.
+    tokens[size]: how each token is shown, `▁` before those that start a word; starts_word[size] bool;
+    lineage: how it came to be, one record for each time it was built, grown or pruned.
     """
 
     workdir: Workdir
@@ -28,6 +29,7 @@ class MergedVocabulary:
     specials: dict[str, int]
     teachers: tuple[str, ...]
     fingerprint: str
+    lineage: tuple[dict[str, Any], ...] = ()
 
     def remap(self, teacher: str) -> npt.NDArray[np.int32]:
         """Teacher id → merged id, −1 for a dropped id; int32, as long as the teacher's vocabulary."""
@@ -67,14 +69,15 @@ def recipe_part(recipe: Recipe) -> dict[str, Any]:
             for name, teacher in recipe.teachers.items()
         ],
         "languages": {code: language.teachers[0] for code, language in recipe.languages.items()},
-        "vocab": recipe.vocab.model_dump(),
+        "match": recipe.vocab.match,
     }
 
 
-def read_vocabulary(workdir: Workdir, recipe: Recipe) -> MergedVocabulary:
+def read_vocabulary(workdir: Workdir, recipe: Recipe, pruned: bool = True) -> MergedVocabulary:
     """The vocabulary of a working directory, without loading any tokenizer.
 
-    Raises VocabularyError where there is none, StaleError where it was built for other teachers or settings.
+    `pruned`: insist that it is pruned where the recipe asks for that. Raises VocabularyError where there is none,
+    StaleError where it was built for other teachers or settings.
     """
     manifest = workdir.read_json("vocab/manifest.json")
     if manifest is None:
@@ -82,24 +85,57 @@ def read_vocabulary(workdir: Workdir, recipe: Recipe) -> MergedVocabulary:
             f"{workdir.path('vocab')}: there is no merged vocabulary; run `python -m vocab build RECIPE` first"
         )
     refuse_other(workdir, manifest, recipe)
+    wanted = recipe_part(recipe)
+    if manifest["recipe"] != wanted:
+        raise StaleError(
+            f"{workdir.path('vocab')}: the recipe has got new teachers or languages; run `python -m vocab build "
+            "RECIPE`, which keeps every merged id"
+        )
+    if pruned and recipe.vocab.min_count and not manifest["pruned"]:
+        raise StaleError(
+            f"{workdir.path('vocab')}: vocab.min_count asks for a pruned vocabulary; run `python -m vocab prune "
+            "RECIPE` once the corpora are cut into shards"
+        )
     return MergedVocabulary(
         workdir=workdir,
         size=manifest["size"],
         specials=manifest["specials"],
         teachers=tuple(manifest["teachers"]),
         fingerprint=manifest["fingerprint"],
+        lineage=tuple(manifest["lineage"]),
     )
 
 
 def refuse_other(workdir: Workdir, manifest: dict[str, Any], recipe: Recipe) -> None:
-    """Raise StaleError if the vocabulary of this manifest is not the one that the recipe describes."""
-    wanted = recipe_part(recipe)
+    """Raise StaleError unless the vocabulary of this manifest is the recipe's or can grow into it."""
     if manifest.get("version") != VERSION:
-        changed = ["format"]
+        problem: str | None = "was built by another version of this program"
     else:
-        changed = [name for name, value in wanted.items() if manifest["recipe"].get(name) != value]
-    if changed:
+        problem = _difference(manifest, recipe)
+    if problem:
         raise StaleError(
-            f"{workdir.path('vocab')}: was built for another {' and '.join(changed)} than the recipe now says; "
-            "to build it again: python -m vocab build RECIPE --force (and then teach again)"
+            f"{workdir.path('vocab')}: {problem}, or to build it again: python -m vocab build RECIPE --force "
+            "(and then teach again)"
         )
+
+
+def _difference(manifest: dict[str, Any], recipe: Recipe) -> str | None:
+    wanted, built = recipe_part(recipe), manifest["recipe"]
+    if built["match"] != wanted["match"]:
+        return f"was built with vocab.match: {built['match']}; set that again"
+    known = [teacher["name"] for teacher in built["teachers"]]
+    names = list(recipe.teachers)
+    if gone := [name for name in known if name not in names]:
+        return f"holds the tokens of {', '.join(gone)}, which the recipe no longer has; put back teachers.{gone[0]}"
+    if names[: len(known)] != known:
+        return f"has its teachers in the order {', '.join(known)}; keep that order and put new ones last"
+    for before, after in zip(built["teachers"], wanted["teachers"], strict=False):
+        if before != after:
+            return f"was built with {before['tokenizer']} as tokenizer of {before['name']}; set that again"
+    if pruned := manifest["pruned"]:
+        if pruned["min_count"] != recipe.vocab.min_count:
+            return f"was pruned with vocab.min_count: {pruned['min_count']}; set that again"
+        for source in recipe.sources():
+            if source.teacher in pruned["teachers"] and [source.teacher, source.language] not in pruned["sources"]:
+                return f"was pruned of tokens that {source} may need; leave {source.language} to new teachers"
+    return None

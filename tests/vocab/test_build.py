@@ -100,7 +100,7 @@ def test_there_is_no_vocabulary_before_it_is_built(here: Path) -> None:
         read_vocabulary(Workdir(recipe.workdir), recipe)
 
 
-@pytest.mark.parametrize("override", ["vocab.match=surface", "teachers.c.model=bert/c", "teachers.a.revision=x"])
+@pytest.mark.parametrize("override", ["vocab.match=surface", "teachers.a.revision=x", "teachers.b.tokenizer=x"])
 def test_a_vocabulary_of_something_else_is_refused(here: Path, override: str, capsys) -> None:
     main(["build", str(here / "r.yaml")])
     before = _contents(here / "work")
@@ -133,6 +133,70 @@ def test_a_new_language_of_known_teachers_keeps_every_id(here: Path) -> None:
     assert workdir.exists("vocab/tokenizers/sv/tokenizer.json")
 
 
+@pytest.fixture
+def grown(here: Path) -> tuple[Path, list[str]]:
+    """A built vocabulary, and the overrides that add a third teacher with a language of its own."""
+    assert main(["build", str(here / "r.yaml")]) == 0
+    made.unigram().save_pretrained(here / "third")
+    more = [f"teachers.c.model={here}/third", f'languages.sv={{teachers: [c], corpora: ["{here}/fi.txt"]}}']
+    return here, more
+
+
+def test_a_new_teacher_keeps_every_merged_id(grown: tuple[Path, list[str]], capsys) -> None:
+    here, more = grown
+    before, workdir = load_recipe(here / "r.yaml"), Workdir(str(here / "work"))
+    old = read_vocabulary(workdir, before)
+    remaps, fingerprints = ({name: get(name) for name in "ab"} for get in (old.remap, old.remap_fingerprint))
+    tokens = old.tokens
+    after = load_recipe(here / "r.yaml", more)
+    with pytest.raises(StaleError, match="python -m vocab build"):
+        read_vocabulary(workdir, after)
+    assert main(["build", str(here / "r.yaml"), *(word for each in more for word in ("--set", each))]) == 0
+    assert "grown" in capsys.readouterr().out
+    new = read_vocabulary(workdir, after)
+    assert new.size > old.size
+    assert new.tokens[: old.size] == tokens
+    assert all(np.array_equal(new.remap(name), remaps[name]) for name in "ab")
+    assert {name: new.remap_fingerprint(name) for name in "ab"} == fingerprints
+    assert [entry["change"] for entry in new.lineage] == ["built", "grown by c"]
+    for folder in ("tokenizer", "tokenizers/fi", "tokenizers/sv"):
+        assert len(AutoTokenizer.from_pretrained(here / "work/vocab" / folder)) == new.size
+
+
+def test_a_vocabulary_grows_to_what_would_be_built_at_once(grown: tuple[Path, list[str]]) -> None:
+    here, more = grown
+    recipe, elsewhere = load_recipe(here / "r.yaml", more), load_recipe(here / "r.yaml", more, str(here / "other"))
+    assert build(recipe, Workdir(recipe.workdir))[1] == "grown"
+    assert build(elsewhere, Workdir(elsewhere.workdir))[1] == "merged"
+    differ = {name for name, content in _contents(here / "work").items() if _contents(here / "other")[name] != content}
+    assert differ == {"vocab/manifest.json"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("  a: {model: HERE/wordpiece}\n", "holds the tokens of a, which the recipe no longer has"),
+        ("  b: {model: HERE/bytes}\n", "in the order a, b"),
+    ],
+)
+def test_removing_and_reordering_teachers_is_refused_with_the_remedy(here: Path, capsys, change, words) -> None:
+    main(["build", str(here / "r.yaml")])
+    before = _contents(here / "work")
+    text = (here / "r.yaml").read_text()
+    line = change.replace("HERE", str(here))
+    changed = text.replace(line, "")
+    if "order" in words:
+        changed = changed.replace("teachers:\n", f"teachers:\n{line}", 1)
+    else:
+        changed = changed.replace("[a, b]", "[b]")
+    (here / "r.yaml").write_text(changed)
+    assert main(["build", str(here / "r.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "--force" in error
+    assert _contents(here / "work") == before
+
+
 def test_a_workdir_may_be_in_memory(here: Path) -> None:
     recipe = load_recipe(here / "r.yaml", workdir="memory://vocab-test")
     local = load_recipe(here / "r.yaml")
@@ -140,7 +204,7 @@ def test_a_workdir_may_be_in_memory(here: Path) -> None:
     theirs, _ = build(local, Workdir(local.workdir))
     assert ours.fingerprint == theirs.fingerprint
     assert np.array_equal(ours.remap("b"), theirs.remap("b"))
-    assert build(recipe, Workdir(recipe.workdir))[1] is False
+    assert build(recipe, Workdir(recipe.workdir))[1] == "up to date"
 
 
 def test_a_teacher_without_a_mask_token_is_refused_before_anything_is_written(here: Path, capsys) -> None:
@@ -172,6 +236,12 @@ def test_inspect_shows_every_teacher_and_language(here: Path, capsys: pytest.Cap
     lines = capsys.readouterr().out.splitlines()
     assert {"a", "b", "fi", "es"} <= {line.split()[0] for line in lines if line}
     assert any(line.startswith("es") and "cannot be read" in line for line in lines)
+    page = (here / "work/vocab/report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "http" not in page
+    figures = json.loads((here / "work/vocab/figures.json").read_text(encoding="utf-8"))
+    assert [each["name"] for each in figures["teachers"]] == ["a", "b"]
+    assert figures["shared"][0][1] == figures["shared"][1][0] > 0
 
 
 def test_help_is_light() -> None:

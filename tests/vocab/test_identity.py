@@ -1,7 +1,7 @@
 import pytest
 
 from tests.vocab import tokenizers_made_here as made
-from vocab.identity import Identity, canonical, read_identities
+from vocab.identity import _BYTES, Identity, canonical, read_identities
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,36 @@ def test_bytes_that_are_no_text_keep_their_bytes_in_every_family() -> None:
 
 def test_a_byte_token_is_not_the_letter_of_that_byte() -> None:
     assert canonical("<0x41>", "sentencepiece") != canonical("A", "sentencepiece")
+
+
+@pytest.mark.parametrize("sign", [",", "(", "。", "我", "語"])
+def test_a_sign_alone_is_the_same_in_every_family(sign: str) -> None:
+    bytes_ = "".join(_character_of_byte(byte) for byte in sign.encode())
+    alone = [canonical(sign, "wordpiece"), canonical(sign, "sentencepiece"), canonical(bytes_, "byte-level")]
+    assert set(alone) == {Identity("sign", sign)}
+    assert alone[0].starts_word
+    assert canonical(f"##{sign}", "wordpiece") == Identity("inside", sign)
+    assert canonical(f"▁{sign}", "sentencepiece") == canonical(f"Ġ{bytes_}", "byte-level") == Identity("start", sign)
+
+
+@pytest.mark.parametrize("text", ["我们", "です", "は", "ครับ", "ก"])
+def test_kana_thai_and_longer_ideographs_start_a_word_only_after_a_space(text: str) -> None:
+    assert canonical(text, "wordpiece") == canonical(f"▁{text}", "sentencepiece") == Identity("start", text)
+    assert canonical(f"##{text}", "wordpiece") == canonical(text, "sentencepiece") == Identity("inside", text)
+
+
+def test_a_chinese_sentence_is_all_signs_in_wordpiece_and_bytes() -> None:
+    wordpiece, unigram = made.wordpiece(), made.unigram()
+    for tokenizer in (wordpiece, unigram):
+        read = read_identities("t", tokenizer).identities
+        ids = tokenizer("我们在学习语言。", add_special_tokens=False)["input_ids"]
+        known = [read[i] for i in ids if read[i] != Identity("special", "unk")]
+        assert {i.kind for i in known if i is not None and len(i.text) == 1} <= {"sign"}
+        assert known
+
+
+def _character_of_byte(byte: int) -> str:
+    return next(character for character, value in _BYTES.items() if value == byte)
 
 
 def test_unused_slots_are_dropped_and_roles_are_found_by_name() -> None:
@@ -61,7 +91,8 @@ def test_of_two_equivalent_spellings_the_exact_one_keeps_the_identity() -> None:
 
 
 def test_surface_matching_still_knows_what_starts_a_word() -> None:
-    by_surface, by_spelling = (read_identities("t", made.unigram(), match) for match in ("surface", "canonical"))
+    tokenizer = made.unigram()
+    by_surface, by_spelling = (read_identities("t", tokenizer, match) for match in ("surface", "canonical"))
     starts = [[i is not None and i.starts_word for i in read.spelled] for read in (by_surface, by_spelling)]
     assert starts[0] == starts[1]
     assert any(starts[0])

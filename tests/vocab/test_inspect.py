@@ -1,5 +1,5 @@
 from tests.vocab import tokenizers_made_here as made
-from vocab.inspect import language_figures, words_of
+from vocab.figures import language_figures, words_of
 
 TEXTS = [*made.SENTENCES[:6], "  two  spaces ", ""]
 

@@ -7,6 +7,7 @@ import pytest
 
 from recipe import Teacher, VocabularyError
 from tests.vocab import tokenizers_made_here as made
+from vocab.identity import read_identities
 from vocab.load import load_tokenizer, require_mask
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "vocabs"
@@ -27,10 +28,6 @@ def _vocab_txt(folder: Path, entries: list[str], end: str = "\n") -> Path:
 def test_a_folder_and_its_bare_file_load_the_same(tmp_path: Path) -> None:
     path = _vocab_txt(tmp_path, VOCAB)
     assert _load(path)("playing")["input_ids"] == _load(tmp_path)("playing")["input_ids"] == [2, 5, 6, 3]
-
-
-def test_windows_line_ends_change_no_entry(tmp_path: Path) -> None:
-    assert _load(_vocab_txt(tmp_path, VOCAB, "\r\n")).get_vocab() == {entry: i for i, entry in enumerate(VOCAB)}
 
 
 @pytest.mark.parametrize(("entries", "cased"), [(VOCAB, False), ([*VOCAB, "Play"], True)])
@@ -66,19 +63,75 @@ def test_vocab_and_merges_load_as_byte_level(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entries", "words"),
+    ("content", "words"),
     [
-        ([*VOCAB, "play"], "twice"),
-        ([entry for entry in VOCAB if entry != "[UNK]"], r"\[UNK\]"),
-        (["[PAD", *VOCAB[1:]], r"did it mean '\[PAD'"),
-        ([*VOCAB[:4], "[MASK", *VOCAB[5:]], "no mask token"),
+        ("\n".join([*VOCAB, "play"]), "'play' twice, in lines 6 and 8"),
+        ("\n".join(entry for entry in VOCAB if entry != "[UNK]"), r"has no \[UNK\]"),
+        ("\n".join(["[PAD", *VOCAB[1:]]), r"line 1 is '\[PAD'.*write \[PAD\]"),
+        ("\n".join([*VOCAB[:4], "[MASK", *VOCAB[5:]]), r"line 5 is '\[MASK'.*write \[MASK\]"),
+        ("\n".join([*VOCAB[:4], *VOCAB[5:]]), r"no (mask token|\[MASK\])"),
+        ("\n".join([*VOCAB, "", ""]), "ends with an empty line"),
+        ("\n".join([*VOCAB[:5], "", "x", "", "y"]), "'' twice, in lines 6 and 8"),
+        ("\r\n".join(VOCAB), r"Windows line ends \(CRLF\); convert them: sed"),
+        ("\ufeff" + "\n".join(VOCAB), "byte order mark; remove it: sed"),
     ],
 )
-def test_a_damaged_word_list_is_refused_in_one_line(tmp_path: Path, entries: list[str], words: str) -> None:
-    path = _vocab_txt(tmp_path, entries)
+@pytest.mark.parametrize("config", [None, {"tokenizer_class": "BertTokenizer"}])
+def test_a_damaged_word_list_is_refused_in_one_line(
+    tmp_path: Path, content: str, words: str, config: dict[str, str] | None
+) -> None:
+    path = tmp_path / "vocab.txt"
+    path.write_bytes(content.encode() + b"\n")
+    if config:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(VocabularyError, match=words) as caught:
-        require_mask("t", Teacher(model=str(path)), _load(path))
+        require_mask("t", Teacher(model=str(tmp_path)), _load(tmp_path))
     assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_an_empty_line_is_an_unused_slot_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = _load(_vocab_txt(tmp_path, [*VOCAB[:5], "", *VOCAB[5:]]))
+    assert tokenizer("playing")["input_ids"] == [2, 6, 7, 3]
+    assert read_identities("t", tokenizer).identities[5] is None
+    assert [record.getMessage().count("line 6 is empty") for record in caplog.records] == [1]
+
+
+def test_a_role_that_the_word_list_does_not_have_is_refused(tmp_path: Path) -> None:
+    _vocab_txt(tmp_path, VOCAB)
+    config = {"tokenizer_class": "BertTokenizer", "pad_token": "[PAD"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(VocabularyError, match=r"vocab\.txt: has no \[PAD, .* as pad_token"):
+        _load(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["merges.txt", "tokenizer.json"])
+def test_merges_that_name_unknown_tokens_are_refused_in_one_line(tmp_path: Path, form: str) -> None:
+    tokenizer = made.byte_level()
+    if form == "merges.txt":
+        tokenizer.backend_tokenizer.model.save(str(tmp_path))
+        with (tmp_path / form).open("a") as stream:
+            stream.write("zzqq xx\n")
+    else:
+        state = json.loads(tokenizer.backend_tokenizer.to_str())
+        state["model"]["merges"].append(["zzqq", "xx"])
+        (tmp_path / form).write_text(json.dumps(state))
+    with pytest.raises(VocabularyError, match="its merges name 'zzqq'") as caught:
+        _load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_vocabulary_without_its_merges_is_refused(tmp_path: Path) -> None:
+    made.byte_level().backend_tokenizer.model.save(str(tmp_path))
+    (tmp_path / "merges.txt").unlink()
+    with pytest.raises(VocabularyError, match=r"vocab\.json: has no merges\.txt beside it"):
+        _load(tmp_path)
+
+
+def test_a_slow_only_tokenizer_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CanineTokenizer"}))
+    with pytest.raises(VocabularyError, match=r"only a slow tokenizer \(CanineTokenizer\).*tokenizer\.json"):
+        _load(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
@@ -115,7 +168,7 @@ def test_code_beside_a_tokenizer_is_never_run(tmp_path: Path) -> None:
     (tmp_path / "tokenization_evil.py").write_text("raise SystemExit('ran')")
     config = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["tokenization_evil.Evil", None]}}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    with pytest.raises(VocabularyError):
+    with pytest.raises(VocabularyError, match="needs code of its own, which is never run"):
         _load(tmp_path)
 
 

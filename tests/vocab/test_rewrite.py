@@ -31,14 +31,15 @@ class Merged:
         self.teachers = teachers
         merged = merge_vocabularies([read_identities(*item) for item in teachers.items()])
         self.remaps, self.spelled = merged.remaps, merged.spelled
-        shown = [identity.shown for identity in merged.spelled]
         workdir = Workdir(str(folder))
         self.exact = {}
         for name, tokenizer in teachers.items():
-            write_folder(workdir, name, rewrite_tokenizer(tokenizer, self.remaps[name], shown))
+            write_folder(workdir, name, rewrite_tokenizer(tokenizer, self.remaps[name], len(merged.identities)))
             self.exact[name] = AutoTokenizer.from_pretrained(folder / name)
-        write_folder(workdir, "agnostic", build_agnostic(merged.spelled))
-        self.agnostic = AutoTokenizer.from_pretrained(folder / "agnostic")
+        self.agnostic = {}
+        for construction in ("wordpiece", "unigram"):
+            write_folder(workdir, construction, build_agnostic(merged.spelled, merged.remaps, construction))
+            self.agnostic[construction] = AutoTokenizer.from_pretrained(folder / construction)
 
     def check(self, name: str, texts: list[str]) -> None:
         own, exact, remap = self.teachers[name], self.exact[name], self.remaps[name]
@@ -92,8 +93,9 @@ def test_length_and_special_tokens_are_the_merged_ones(merged: Merged, name: str
     assert [getattr(exact, f"{role}_token_id") for role in ROLES] == [0, 1, 2, 3, 4]
 
 
-def test_the_agnostic_tokenizer_covers_the_union(merged: Merged) -> None:
-    tokenizer = merged.agnostic
+@pytest.mark.parametrize("construction", ["wordpiece", "unigram"])
+def test_the_agnostic_tokenizer_covers_the_union(merged: Merged, construction: str) -> None:
+    tokenizer = merged.agnostic[construction]
     assert len(tokenizer) == len(merged.spelled)
     assert [getattr(tokenizer, f"{role}_token_id") for role in ROLES] == [0, 1, 2, 3, 4]
     ids = tokenizer(made.SENTENCES[1])["input_ids"]
@@ -101,9 +103,10 @@ def test_the_agnostic_tokenizer_covers_the_union(merged: Merged) -> None:
     assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ;", ";") == made.SENTENCES[1]
 
 
-def test_the_agnostic_tokenizer_gives_a_known_word_its_merged_id(merged: Merged) -> None:
+@pytest.mark.parametrize("construction", ["wordpiece", "unigram"])
+def test_the_agnostic_tokenizer_gives_a_known_word_its_merged_id(merged: Merged, construction: str) -> None:
     word = next(i for i, identity in enumerate(merged.spelled) if identity == ("start", "metsä", False))
-    assert merged.agnostic("metsä", add_special_tokens=False)["input_ids"] == [word]
+    assert merged.agnostic[construction]("metsä", add_special_tokens=False)["input_ids"] == [word]
 
 
 def test_a_piece_listed_twice_is_emitted_once(tmp_path: Path) -> None:
