@@ -20,7 +20,7 @@ OPTIONS := $(if $(WORKDIR),--workdir $(WORKDIR)) $(ARGS)
 BEAM_OPTIONS := --runner $(RUNNER) $(OPTIONS) $(if $(BEAM),-- $(BEAM))
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint bench vocab shards teacher-logits train-student evaluate report
+.PHONY: help setup demo test lint bench vocab prune shards teacher-logits train-student evaluate report
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,11 +52,16 @@ lint: $(READY) ## check style and types
 	$(VENV)/bin/mypy
 
 bench: $(READY) ## measure what docs/results.md states (both sides of every ratio)
+	$(PY) -m benchmarks.vocabulary
+	$(PY) -m benchmarks.exactness
 	$(PY) -m benchmarks.teach_speed
 	$(PY) -m benchmarks.student_step
 
 vocab: $(READY) ## merge the teachers' vocabularies
 	@$(PY) -m vocab build $(RECIPE) $(OPTIONS)
+
+prune: $(READY) ## drop merged tokens that the shards never use (vocab.min_count)
+	@$(PY) -m vocab prune $(RECIPE) $(OPTIONS)
 
 shards: $(READY) ## cut the corpora into sequence shards [LANG=hi]
 	@$(PY) -m pipeline shard $(RECIPE) $(LANGUAGE) $(BEAM_OPTIONS)

@@ -202,9 +202,10 @@ def costs(vocabularies: Path) -> None:
     # A process each, so that memory is each one's own.
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         f = pool.submit(merge_public, vocabularies).result()
+        imports = f"{f['imports_mib']:.0f} of it imports"
         print(
             f"{f['teachers']} public vocabularies, {f['tokens']:,} tokens → {f['merged']:,}: {f['load']:.2f} s to "
-            f"load, {f['merge']:.2f} s to read and merge; peak {f['peak_mib']:.0f} MiB, {f['imports_mib']:.0f} of it imports"
+            f"load, {f['merge']:.2f} s to read and merge; peak {f['peak_mib']:.0f} MiB, {imports}"
         )
         for teachers in (10, 20, 40):
             f = pool.submit(merge_made, teachers).result()

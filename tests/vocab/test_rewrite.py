@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from benchmarks.exactness import Compared, compare, hostile_text
 from recipe import Teacher, Workdir
 from tests.vocab import tokenizers_made_here as made
 from vocab.agnostic import build_agnostic
@@ -63,6 +64,7 @@ def merged(tmp_path_factory: pytest.TempPathFactory) -> Merged:
         folder,
         {
             "wordpiece": made.wordpiece(),
+            "other-prefix": made.wordpiece(prefix="@@"),
             "lowercase": made.wordpiece(lowercase=True),
             "unigram-json": made.unigram(),
             "byte-level": made.byte_level(),
@@ -72,7 +74,7 @@ def merged(tmp_path_factory: pytest.TempPathFactory) -> Merged:
     )
 
 
-NAMES = ["wordpiece", "lowercase", "unigram-json", "byte-level", "added", "unigram-model", "bpe-model"]
+NAMES = ["wordpiece", "other-prefix", "lowercase", "unigram-json", "byte-level", "added", "unigram-model", "bpe-model"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,11 +88,45 @@ def test_ids_are_the_teachers_on_any_text(merged: Merged, text: str, name: str) 
     merged.check(name, [text])
 
 
+_HOSTILE = st.text(
+    st.one_of(
+        st.sampled_from("\u200d\u200c\ufe0f\n\r\t\0\u202e▁Ġ# [<]>"),
+        st.characters(categories=["Mn", "Mc", "Co", "So", "Cf", "Lo"]),
+        st.characters(min_codepoint=0x590, max_codepoint=0x6FF),
+        st.characters(min_codepoint=0x1F300, max_codepoint=0x1FAFF),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=_HOSTILE, name=st.sampled_from(NAMES))
+def test_ids_are_the_teachers_on_emoji_joiners_marks_and_private_use(merged: Merged, text: str, name: str) -> None:
+    merged.check(name, [text])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_proof_of_docs_vocabulary_in_small(merged: Merged, name: str) -> None:
+    found = Compared()
+    backends = (tokenizer.backend_tokenizer for tokenizer in (merged.teachers[name], merged.exact[name]))
+    compare(*backends, merged.remaps[name], [*made.SENTENCES[:6], *hostile_text(150)], found)
+    assert (found.lines, found.differences, found.unmapped) == (164, 0, 0)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_length_and_special_tokens_are_the_merged_ones(merged: Merged, name: str) -> None:
     exact = merged.exact[name]
     assert len(exact) == len(merged.spelled) == max(exact.get_vocab().values()) + 1
     assert [getattr(exact, f"{role}_token_id") for role in ROLES] == [0, 1, 2, 3, 4]
+
+
+def test_another_continuation_prefix_makes_no_other_tokens(merged: Merged) -> None:
+    own, other = (merged.teachers[name].get_vocab() for name in ("wordpiece", "other-prefix"))
+    shared = [token for token in own if token.startswith("##") and token.replace("##", "@@", 1) in other]
+    assert len(shared) > 20
+    for token in shared:
+        same = merged.remaps["other-prefix"][other[token.replace("##", "@@", 1)]]
+        assert merged.remaps["wordpiece"][own[token]] == same
 
 
 @pytest.mark.parametrize("construction", ["wordpiece", "unigram"])

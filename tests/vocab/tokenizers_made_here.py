@@ -33,13 +33,15 @@ BERT_MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 FAIRSEQ_MARKS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 
-def wordpiece(lowercase: bool = False, unused: int = 3) -> Any:
+def wordpiece(lowercase: bool = False, unused: int = 3, prefix: str = "##") -> Any:
     marks = ["[MASK]", "[PAD]", *(f"[unused{n}]" for n in range(unused)), "[UNK]", "[CLS]", "[SEP]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", continuing_subword_prefix=prefix))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(SENTENCES, trainers.WordPieceTrainer(vocab_size=300, special_tokens=marks))
+    tokenizer.decoder = decoders.WordPiece(prefix)
+    tokenizer.train_from_iterator(
+        SENTENCES, trainers.WordPieceTrainer(vocab_size=300, special_tokens=marks, continuing_subword_prefix=prefix)
+    )
     tokenizer.post_processor = _frame(tokenizer, "[CLS]", "[SEP]")
     return _named(tokenizer, pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 
