@@ -21,7 +21,7 @@ from transformers import BertConfig, BertForMaskedLM
 from benchmarks.timing import interleaved, show
 from pipeline.mask import MaskRule
 from pipeline.sequences import Sequences
-from pipeline.teach import Lesson, teach_shard
+from pipeline.teach import Lesson, Work, teach_shard
 from pipeline.teacher import LoadedTeacher
 from recipe.schema import Masking
 from targets.ragged import lengths_to_offsets
@@ -47,7 +47,7 @@ def main() -> None:
     for language in ("hi", "fi"):
         lengths, source = sequence_lengths(language, options.sequences)
         sequences = make_sequences(lengths)
-        lesson = Lesson(teacher, rule, remap, unknown=100, k=K, batch_tokens=4096)
+        lesson = Lesson(teacher, rule, remap, unknown=100, k=K, work=Work(4096))
         found: dict[str, Any] = {}
 
         def plain(sequences: Sequences = sequences, found: dict[str, Any] = found) -> None:
@@ -72,8 +72,8 @@ def sequence_lengths(language: str, count: int) -> tuple[np.ndarray, str]:  # ty
         return np.clip(lengths, 8, LONGEST).astype(np.int64), "synthetic lengths"
     from pipeline.pack import make_packer
     from recipe import Teacher
-    from vocab.inspect import sample_documents
     from vocab.load import load_tokenizer
+    from vocab.sample import sample_documents
 
     tokenizer = load_tokenizer("mbert", Teacher(model=str(SHARED / "vocabs" / "bert-base-multilingual-cased")))
     packer = make_packer("mbert", tokenizer, LONGEST)

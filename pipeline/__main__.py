@@ -28,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         if name in ("shard", "teach"):
             command.add_argument("--runner", default="DirectRunner", help="Beam runner; its options go after --")
             command.add_argument("--force", action="store_true", help="replace what was made from something else")
+            if name == "teach":
+                command.add_argument("--redo", metavar="SHARD", action="append", default=[], help="teach it again")
             command.usage = command.format_usage().removeprefix("usage: ").rstrip() + " [-- BEAM OPTIONS]"
     return run(parser, argv)
 
@@ -51,11 +53,13 @@ def _teach(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
     code = 0
     for source in sources:
-        summary = teach(recipe, workdir, source, arguments.runner, arguments.passed_on, arguments.force)
+        redo = tuple(arguments.redo)
+        summary = teach(recipe, workdir, source, arguments.runner, arguments.passed_on, arguments.force, redo)
         print(summary, flush=True)
         for failure in summary.failures:
-            print(f"error: {failure.error}", file=sys.stderr)
-            code = max(code, 2 if failure.mendable else 1)
+            print(f"error: {failure.shard}: {failure.error}", file=sys.stderr)
+        if summary.failures:
+            code = 2 if code != 1 and all(failure.mendable for failure in summary.failures) else 1
     return code
 
 

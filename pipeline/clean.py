@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import unicodedata
+from typing import Any
+
+import regex
+
+from recipe import CorpusError
 
 _BREAKS = re.compile(r"[\t\n\r\f\v\x85\u2028\u2029]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
@@ -14,6 +20,11 @@ def clean(text: str) -> str:
     """Unicode NFC, line breaks and tabs to one space, other control characters out, no space at the ends."""
     text = _CONTROL.sub("", _BREAKS.sub(" ", text))
     return unicodedata.normalize("NFC", text).strip()
+
+
+def paragraphs(text: str) -> list[str]:
+    """The lines of a document, cleaned, without empty ones."""
+    return [line for line in map(clean, re.split(r"[\n\r\x85\u2028\u2029]+", text)) if line]
 
 
 def document_id(text: str) -> int:
@@ -26,6 +37,33 @@ def is_heldout(document: int, share: float) -> bool:
     return document < int(share * 2**64)
 
 
+def place_of(document: int) -> int:
+    """Where a document lies among the shards, 32 bits: other bits of the hash than `is_heldout` looks at."""
+    return document & 0xFFFFFFFF
+
+
 def shard_of(document: int, shards: int) -> int:
-    """The shard of a document; uses other bits of the hash than `is_heldout`, so shards fill evenly."""
-    return (document & 0xFFFFFFFF) % shards
+    """The shard of a document: shards are equal stretches of the places."""
+    return (place_of(document) * shards) >> 32
+
+
+def script_share(text: str, scripts: tuple[str, ...]) -> float:
+    """Share of a text's letters that are in the given Unicode scripts; 1 for a text without letters."""
+    letters = len(_LETTERS.findall(text))
+    return len(_letters_of(scripts).findall(text)) / letters if letters else 1.0
+
+
+_LETTERS = regex.compile(r"\p{L}")
+
+
+@functools.lru_cache(maxsize=8)
+def _letters_of(scripts: tuple[str, ...]) -> Any:
+    for script in scripts:
+        try:
+            regex.compile(rf"\p{{Script={script}}}")
+        except regex.error:
+            raise CorpusError(
+                f"sequences.scripts: {script!r} is no Unicode script; write for example Latin, Devanagari, Han"
+            ) from None
+    either = "".join(rf"\p{{Script={script}}}" for script in scripts)
+    return regex.compile(rf"[[{either}]&&\p{{L}}]", regex.V1)

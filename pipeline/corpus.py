@@ -63,11 +63,12 @@ def find_files(corpora: tuple[str, ...]) -> list[CorpusFile]:
     return [files[url] for url in sorted(files)]
 
 
-def split_extents(file: CorpusFile, whole: bool) -> list[Extent]:
-    """Pieces of about 64 MiB of a plain text file, row groups of Parquet, anything else in one piece.
+def split_extents(file: CorpusFile, whole: bool = False) -> list[Extent]:
+    """Pieces of about 64 MiB of a plain file of lines, row groups of Parquet, anything else in one piece.
 
     `whole` keeps text files in one piece: a document that spans lines has no start a reader could find.
     """
+    whole = whole and file.kind == "text"
     if file.kind == "parquet":
         return [Extent(file, group, group + 1) for group in range(parquet_file(file).num_row_groups)]
     if file.compression or whole:

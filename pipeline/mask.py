@@ -31,14 +31,17 @@ class MaskRule:
         """input_ids[n] → masked input_ids[n], positions[m] ascending; at least one unless nothing is maskable.
 
         The number of masked tokens is the rate's share of the maskable ones, rounded; with whole words it is
-        exceeded by at most the rest of a word. 80-10-10 is BERT's rule (Devlin et al. 2019, section 3.1).
+        exceeded by at most the rest of a word; with coverage a copy may have none. 80-10-10 is BERT's rule (Devlin et
+        al. 2019, section 3.1).
         """
         candidates = np.flatnonzero(self.maskable[input_ids])
         if not len(candidates):
             return input_ids, candidates
         wanted = max(1, round(self.settings.rate * len(candidates)))
         uniform = _uniforms(self.seed, sequence_id, copy, 3 * len(input_ids)).reshape(3, -1)
-        if self.settings.whole_word:
+        if self.settings.coverage:
+            positions = self._covering(input_ids, candidates, sequence_id, copy)
+        elif self.settings.whole_word:
             positions = self._whole_words(input_ids, candidates, uniform[0], wanted)
         else:
             order = np.argsort(uniform[0, candidates], kind="stable")
@@ -55,13 +58,27 @@ class MaskRule:
         return masked, positions
 
     def _whole_words(self, input_ids: Array, candidates: Array, uniform: Array, wanted: int) -> Array:
-        # A word ends where the next begins, and at any token that may not be masked.
-        begins = self.starts_word[input_ids[candidates]] | (np.diff(candidates, prepend=-2) > 1)
-        word = np.cumsum(begins) - 1
+        begins, word = self._words(input_ids, candidates)
         order = np.argsort(uniform[candidates[begins]], kind="stable")
         sizes = np.bincount(word)[order]
         chosen = order[: np.searchsorted(np.cumsum(sizes), wanted) + 1]
         return np.asarray(candidates[np.isin(word, chosen)])
+
+    def _covering(self, input_ids: Array, candidates: Array, sequence_id: int, copy: int) -> Array:
+        """The copy's share of one random order that all copies have in common, so that each token is in one share."""
+        begins, unit = np.ones(len(candidates), bool), np.arange(len(candidates))
+        if self.settings.whole_word:
+            begins, unit = self._words(input_ids, candidates)
+        # Copies go up to 254, so this counter is nobody else's.
+        uniform = _uniforms(self.seed, sequence_id, 255, len(input_ids))[candidates[begins]]
+        share = np.argsort(np.argsort(uniform, kind="stable"), kind="stable") % self.settings.copies
+        return np.asarray(candidates[share[unit] == copy])
+
+    def _words(self, input_ids: Array, candidates: Array) -> tuple[Array, Array]:
+        """begins[c]: whether a candidate starts a word; word[c]: which one it is in."""
+        # A word ends where the next begins, and at any token that may not be masked.
+        begins = self.starts_word[input_ids[candidates]] | (np.diff(candidates, prepend=-2) > 1)
+        return begins, np.cumsum(begins) - 1
 
 
 def _uniforms(seed: int, sequence_id: int, copy: int, count: int) -> Array:

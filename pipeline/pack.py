@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,36 @@ class Packer:
             found.append([*self.prefix, *ids[start:stop], *self.suffix])
             start = stop
         return found
+
+    def stream(self, documents: Iterable[tuple[int, list[int]]]) -> Iterator[tuple[int, int, list[int]]]:
+        """(document, ids) … → (document, number, sequence) of windows filled across documents, a separator after each.
+
+        A window is named by the document that its first token is of, and its number among the windows that begin there.
+        What is left at the end is dropped if it has fewer than four tokens.
+        """
+        room = self.max_length - len(self.prefix) - len(self.suffix)
+        waiting: list[int] = []
+        begins: list[tuple[int, int]] = []  # (place in waiting, document), ascending
+        last, number = -1, 0
+        for document, ids in documents:
+            begins.append((len(waiting), document))
+            waiting += [*ids, *self.suffix[:1]]
+            while len(waiting) >= room:
+                last, number = _first(begins, last, number)
+                yield last, number, [*self.prefix, *waiting[:room], *self.suffix]
+                waiting = waiting[room:]
+                begins = [(at - room, each) for at, each in begins]
+        if len(waiting) >= SHORTEST:
+            last, number = _first(begins, last, number)
+            yield last, number, [*self.prefix, *waiting, *self.suffix]
+
+
+def _first(begins: list[tuple[int, int]], last: int, number: int) -> tuple[int, int]:
+    """The document at place 0, and how many windows before began in it; forgets the documents before it."""
+    while len(begins) > 1 and begins[1][0] <= 0:
+        begins.pop(0)
+    document = begins[0][1]
+    return document, number + 1 if document == last else 0
 
 
 def make_packer(name: str, tokenizer: Any, max_length: int) -> Packer:

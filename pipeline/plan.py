@@ -45,7 +45,7 @@ def estimate(recipe: Recipe, workdir: Workdir, source: Source) -> Estimate:
         raise StaleError(f"{source}: run `python -m pipeline shard RECIPE --lang {source.language}` first")
     lesson = make_lesson(
         recipe,
-        load_teacher(source.teacher, recipe.teachers[source.teacher], recipe.teaching.device),
+        load_teacher(source.teacher, recipe.teachers[source.teacher], recipe.teaching),
         read_vocabulary(workdir, recipe),
         recipe.targets.k,
     )

@@ -1,33 +1,30 @@
-"""A progress bar for a job on any runner: the shards that have appeared on disk, counted from outside."""
+"""A progress bar for a job on any runner: the files that have appeared, counted from outside."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
 
 from recipe import Workdir
-from targets.manifest import row_path
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
-class ShardProgress:
-    """While open, shows how many of the given (folder, shard name) pairs are done. Silent without a terminal."""
+class FileProgress:
+    """While open, shows how many of the given files are there. Silent without a terminal."""
 
-    def __init__(self, workdir: Workdir, shards: list[tuple[str, str]], title: str) -> None:
+    def __init__(self, workdir: Workdir, paths: Iterable[str], title: str) -> None:
         self._workdir, self._title = workdir, title
-        self._waiting = {row_path(folder, name) for folder, name in shards}
+        self._waiting = set(paths)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> ShardProgress:
-        # Rows left by an interrupted run of other settings must not count as progress of this one.
-        for path in self._present():
-            self._workdir.remove(path)
+    def __enter__(self) -> FileProgress:
         self._thread.start()
         return self
 
@@ -38,9 +35,8 @@ class ShardProgress:
         self._thread.join()
 
     def _watch(self) -> None:
-        total = len(self._waiting)
         bar: tqdm[Any]
-        with tqdm(total=total, desc=self._title, unit="shard", disable=not sys.stderr.isatty()) as bar:
+        with tqdm(total=len(self._waiting), desc=self._title, unit="shard", disable=not sys.stderr.isatty()) as bar:
             while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
                 self._look(bar)
             self._look(bar)
@@ -48,10 +44,7 @@ class ShardProgress:
     def _look(self, bar: tqdm[Any]) -> None:
         if bar.disable:
             return
-        done = self._present()
+        folders = {path.rsplit("/", 1)[0] for path in self._waiting}
+        done = self._waiting & {f"{folder}/{name}" for folder in folders for name in self._workdir.sizes(folder)}
         self._waiting -= done
         bar.update(len(done))
-
-    def _present(self) -> set[str]:
-        folders = {path.rsplit("/", 1)[0] for path in self._waiting}
-        return self._waiting & {f"{folder}/{name}" for folder in folders for name in self._workdir.sizes(folder)}

@@ -37,8 +37,8 @@ def read_records(extent: Extent, settings: Sequences) -> Iterator[Record]:
         yield from _parquet_records(extent, settings)
     else:
         lines = _lines(extent, 4 * settings.max_chars)
-        if extent.file.kind == "text" and settings.documents == "blank-line":
-            yield from _paragraphs(lines, settings)
+        if extent.file.kind == "text" and settings.documents != "line":
+            yield from _of_several_lines(lines, settings)
         else:
             parse = _from_json if extent.file.kind == "json" else _from_text
             for at, line in lines:
@@ -145,19 +145,27 @@ def _from_json(at: int, line: bytes, settings: Sequences) -> Record:
     return _bounded(at, text, settings)
 
 
-def _paragraphs(lines: Iterator[tuple[int, bytes | None]], settings: Sequences) -> Iterator[Record]:
-    start, parts = 0, list[bytes]()
+def _of_several_lines(lines: Iterator[tuple[int, bytes | None]], settings: Sequences) -> Iterator[Record]:
+    """Documents that end at a blank line, or with the file; one that grows too long is given up as it grows."""
+    start, parts, size = 0, list[bytes](), 0
     for at, line in lines:
-        if line is None:
-            yield Record(at, None, f"line is longer than sequences.max_chars ({settings.max_chars:,})")
-        elif line.strip():
-            start = start if parts else at
+        if line is not None and not line.strip() and settings.documents == "blank-line":
+            if size:
+                yield _joined(start, parts, size, settings)
+            parts, size = [], 0
+            continue
+        start = start if size else at
+        size += 4 * settings.max_chars + 1 if line is None else len(line)
+        if size <= 4 * settings.max_chars and line is not None:
             parts.append(line)
-        elif parts:
-            yield _from_text(start, b"".join(parts), settings)
-            parts = []
-    if parts:
-        yield _from_text(start, b"".join(parts), settings)
+    if size and (size > 4 * settings.max_chars or b"".join(parts).strip()):
+        yield _joined(start, parts, size, settings)
+
+
+def _joined(start: int, parts: list[bytes], size: int, settings: Sequences) -> Record:
+    if size > 4 * settings.max_chars:
+        return Record(start, None, f"is longer than sequences.max_chars ({settings.max_chars:,})")
+    return _from_text(start, b"".join(parts), settings)
 
 
 def _parquet_records(extent: Extent, settings: Sequences) -> Iterator[Record]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from recipe import Source, TargetsError, Workdir
 
-VERSION = "1.0"
+VERSION = "1.1"
 _VERSION_KEY = b"mergedistill.sequences.version"
 
 SCHEMA = pa.schema(
@@ -50,6 +50,7 @@ class SequenceManifest:
     read: int
     used: int
     duplicates: int
+    duplicate_paragraphs: int
     filtered: int
     quarantined: int
     heldout_documents: int

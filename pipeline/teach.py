@@ -6,6 +6,7 @@ the shard and the settings alone, so a retried or repeated shard has the same by
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,18 @@ Array = npt.NDArray[Any]
 _WORTH_RUNNING = 512  # padded tokens
 
 
+@dataclass
+class Work:
+    """What teaching cost so far, and the batch size that has proved to fit; padded: tokens with padding."""
+
+    batch_tokens: int
+    sequences: int = 0
+    positions: int = 0
+    tokens: int = 0
+    padded: int = 0
+    device_seconds: float = 0.0
+
+
 @dataclass(frozen=True)
 class Lesson:
     """Everything that teaching a shard needs besides the shard: teacher, masks, remap, k."""
@@ -37,7 +50,7 @@ class Lesson:
     remap: Array
     unknown: int
     k: int
-    batch_tokens: int
+    work: Work
 
 
 def make_lesson(recipe: Recipe, teacher: LoadedTeacher, vocabulary: MergedVocabulary, k: int) -> Lesson:
@@ -64,8 +77,15 @@ def make_lesson(recipe: Recipe, teacher: LoadedTeacher, vocabulary: MergedVocabu
         remap=remap,
         unknown=vocabulary.specials["unk"],
         k=k,
-        batch_tokens=recipe.teaching.batch_tokens,
+        work=Work(
+            recipe.teaching.batch_tokens if recipe.teaching.batch_tokens != "auto" else automatic(teacher.device)
+        ),
     )
+
+
+def automatic(device: torch.device) -> int:
+    """Padded tokens of a batch to start with: a CPU gains nothing from more, a GPU is halved until it fits."""
+    return 4096 if device.type == "cpu" else 65_536
 
 
 def longest_sequence(teacher: LoadedTeacher) -> int:
@@ -84,9 +104,16 @@ def teach_shard(sequences: Sequences, lesson: Lesson) -> TargetRows:
     ids = np.empty((positions_total, lesson.k), np.int32)
     logprobs = np.empty((positions_total, lesson.k), np.float32)
     gold = np.empty(positions_total, np.float32)
-    for rows in batches(np.diff(masked.input_offsets), lesson.batch_tokens):
-        places, _ = gather(masked.position_offsets, rows)
-        ids[places], logprobs[places], gold[places] = _ask(masked, rows, places, lesson)
+    lengths = np.diff(masked.input_offsets)
+    started = time.perf_counter()
+    for planned in batches(lengths, lesson.work.batch_tokens):
+        for rows, places, answer in _ask_what_fits(masked, planned, lesson):
+            ids[places], logprobs[places], gold[places] = answer
+            lesson.work.padded += len(rows) * int(lengths[rows].max())
+    lesson.work.device_seconds += time.perf_counter() - started
+    lesson.work.sequences += len(lengths)
+    lesson.work.positions += positions_total
+    lesson.work.tokens += int(lengths.sum())
     return TargetRows(
         sequence_id=masked.sequence_id,
         document=masked.document,
@@ -161,6 +188,30 @@ def _mask(sequences: Sequences, rule: MaskRule) -> _Masked:
         labels=np.concatenate(labels or empty),
         position_offsets=lengths_to_offsets([len(places) for places in positions]),
     )
+
+
+def _ask_what_fits(masked: _Masked, rows: Array, lesson: Lesson) -> Iterator[tuple[Array, Array, Any]]:
+    """(rows, places, answer) of one batch, or of its halves where the device has no memory for the whole.
+
+    Later batches are made smaller then. Raises TeacherError if not even one sequence fits.
+    """
+    places, _ = gather(masked.position_offsets, rows)
+    try:
+        yield rows, places, _ask(masked, rows, places, lesson)
+        return
+    except torch.OutOfMemoryError:
+        pass  # not in here: the error holds on to the tensors that did not fit
+    if len(rows) == 1:
+        raise TeacherError(
+            f"teachers.{lesson.teacher.name}: the device has no memory for a single sequence of "
+            f"{np.diff(masked.input_offsets)[rows[0]]} tokens; lower sequences.max_length or use another device"
+        )
+    if lesson.teacher.device.type == "cuda":
+        torch.cuda.empty_cache()
+    lengths = np.diff(masked.input_offsets)[rows]
+    lesson.work.batch_tokens = max(1, min(lesson.work.batch_tokens, len(rows) * int(lengths.max())) // 2)
+    for half in np.array_split(rows, 2):
+        yield from _ask_what_fits(masked, half, lesson)
 
 
 def _ask(masked: _Masked, rows: Array, places: Array, lesson: Lesson) -> tuple[Array, Array, Array]:

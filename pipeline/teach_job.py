@@ -10,17 +10,18 @@ import functools
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
 
-from pipeline.progress import ShardProgress
-from pipeline.runner import build_pipeline, run_and_wait
+from pipeline.progress import FileProgress
+from pipeline.runner import NAMESPACE, build_pipeline, is_in_process, run_and_wait
 from pipeline.sequences import read_sequence_manifest, read_sequences
-from recipe import MergeDistillError, Recipe, Source, StaleError, Workdir, fingerprint, shard_name
+from recipe import MergeDistillError, Recipe, Source, StaleError, TargetsError, Workdir, fingerprint, shard_name
 from targets import Manifest, ShardInfo, ShardRow, read_manifest, write_shard
-from targets.manifest import finished_rows
+from targets.manifest import finished_rows, row_path
 from vocab.store import read_vocabulary
 
 
@@ -81,10 +82,11 @@ class Task(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A shard that could not be taught; `mendable` when the user's input is the cause."""
+    """A shard that could not be taught, after so many attempts; `mendable` where a damaged file is the cause."""
 
     shard: str
     error: str
+    attempts: int
     mendable: bool
 
 
@@ -99,15 +101,18 @@ class TeachSummary:
     positions: int
     bytes: int
     seconds: float
+    counters: dict[str, int]
     failures: tuple[Failure, ...]
 
     def __str__(self) -> str:
         if not self.taught and not self.failures:
             return f"{self.source}: up to date, {self.skipped} shards"
+        c = self.counters
+        fill = f", batches {100 * c['tokens'] / c['padded_tokens']:.0f} % full" if c.get("padded_tokens") else ""
         return (
             f"{self.source}: {self.taught} shards taught, {self.skipped} were done; {self.rows:,} sequences, "
-            f"{self.positions:,} positions, {self.bytes / 1e6:.1f} MB in {self.seconds:.0f} s"
-            + (f"; {len(self.failures)} shards FAILED" if self.failures else "")
+            f"{self.positions:,} positions, {self.bytes / 1e6:.1f} MB in {self.seconds:.0f} s{fill}"
+            + (f"; {len(self.failures)} shards FAILED, to be tried again by the same command" if self.failures else "")
         )
 
 
@@ -141,16 +146,37 @@ def plan_splits(recipe: Recipe, workdir: Workdir, source: Source) -> tuple[Split
 
 
 def teach(
-    recipe: Recipe, workdir: Workdir, source: Source, runner: str, beam_args: list[str], force: bool = False
+    recipe: Recipe,
+    workdir: Workdir,
+    source: Source,
+    runner: str,
+    beam_args: list[str],
+    force: bool = False,
+    redo: tuple[str, ...] = (),
 ) -> TeachSummary:
-    """Teach the shards of one source that are not done yet, on the given Beam runner.
+    """Teach the shards of one source that are not done yet, on the given Beam runner; those of `redo` in any case.
 
     Raises StaleError where targets made from something else are in the way and `force` is off.
     """
+    with workdir.lock(workdir.targets(source)):
+        return _teach(recipe, workdir, source, runner, beam_args, force, redo)
+
+
+def _teach(
+    recipe: Recipe,
+    workdir: Workdir,
+    source: Source,
+    runner: str,
+    beam_args: list[str],
+    force: bool,
+    redo: tuple[str, ...],
+) -> TeachSummary:
     started = time.monotonic()
     splits = plan_splits(recipe, workdir, source)
     if force:
         workdir.remove(workdir.targets(source))
+    for name in redo:
+        _forget(workdir, splits, name)
     tasks: list[Task] = []
     skipped = 0
     for split in splits:
@@ -162,56 +188,71 @@ def teach(
         if missing:
             split.manifest(done).write(workdir, split.folder(workdir))
     if not tasks:
-        return _summary(source, workdir, splits, 0, skipped, started, ())
+        return _summary(source, workdir, splits, 0, skipped, started, {}, ())
 
     failures_folder = f"quarantine/teach/{source.language}"
-    for task in tasks:
-        workdir.remove(f"{failures_folder}/{_failure_name(task)}")
-    if runner == "DirectRunner":
-        _lesson(
-            recipe.model_dump_json(), workdir, source.teacher, tasks[0].split.k
-        )  # a bad teacher fails here, at once
-    pipeline = build_pipeline(runner, beam_args, recipe)
+    rows = [row_path(task.split.folder(workdir), task.split.names()[task.shard]) for task in tasks]
+    for path in (*rows, *(f"{failures_folder}/{_failure_name(task)}" for task in tasks)):
+        workdir.remove(path)
+    if is_in_process(runner, beam_args):
+        # A bad teacher fails here, at once.
+        _lesson(recipe.model_dump_json(), workdir, source.teacher, tasks[0].split.k)
+    pipeline = build_pipeline(runner, beam_args, recipe, len(tasks))
     lessons = beam.ParDo(TeachShard(recipe, workdir))
     if recipe.dataflow.accelerator and runner == "DataflowRunner":
         lessons = lessons.with_resource_hints(accelerator=recipe.dataflow.accelerator)
     _ = pipeline | "Shards" >> beam.Create(tasks) | beam.Reshuffle() | "Teach" >> lessons
-    with ShardProgress(
-        workdir, [(task.split.folder(workdir), task.split.names()[task.shard]) for task in tasks], str(source)
-    ):
-        run_and_wait(pipeline)
+    with FileProgress(workdir, rows, str(source)):
+        counters = run_and_wait(pipeline)
 
     failures = []
     for task in tasks:
         record = workdir.read_json(f"{failures_folder}/{_failure_name(task)}")
         if record is not None:
             failures.append(Failure(**record))
-    return _summary(source, workdir, splits, len(tasks) - len(failures), skipped, started, tuple(failures))
+    return _summary(source, workdir, splits, len(tasks) - len(failures), skipped, started, counters, tuple(failures))
 
 
 class TeachShard(beam.DoFn):
     """Teach one shard and write it. A failure becomes a file too: the job goes on with the other shards."""
 
     def __init__(self, recipe: Recipe, workdir: Workdir) -> None:
-        self._recipe_json, self._workdir = recipe.model_dump_json(), workdir
+        self._recipe_json, self._workdir, self._attempts = recipe.model_dump_json(), workdir, recipe.teaching.attempts
 
     def process(self, task: Task) -> Iterator[str]:
         split, name = task.split, task.split.names()[task.shard]
-        try:
-            from pipeline.teach import teach_shard
+        for attempt in range(1, self._attempts + 1):
+            try:
+                self._teach(task)
+                yield name
+                return
+            except Exception as error:
+                text = str(error) if isinstance(error, MergeDistillError) else traceback.format_exc()
+                mendable = isinstance(error, TargetsError)
+                failure = Failure(f"{split.folder(self._workdir)}/{name}", text, attempt, mendable)
+                if mendable:
+                    break
+        self._workdir.write_json(f"quarantine/teach/{split.source.language}/{_failure_name(task)}", failure._asdict())
+        Metrics.counter(NAMESPACE, "shards_failed").inc()
 
-            lesson = _lesson(self._recipe_json, self._workdir, split.source.teacher, split.k)
-            path = f"{self._workdir.sequences(split.source, split.heldout)}/{name}"
-            rows = teach_shard(read_sequences(self._workdir, path), lesson)
-            write_shard(self._workdir, split.folder(self._workdir), rows, split.info(task.shard))
-            yield name
-        except Exception as error:
-            mendable = isinstance(error, MergeDistillError)
-            text = str(error) if mendable else traceback.format_exc()
-            failure = Failure(f"{split.folder(self._workdir)}/{name}", text, mendable)
-            self._workdir.write_json(
-                f"quarantine/teach/{split.source.language}/{_failure_name(task)}", failure._asdict()
-            )
+    def _teach(self, task: Task) -> None:
+        from pipeline.teach import teach_shard
+
+        split, name = task.split, task.split.names()[task.shard]
+        lesson = _lesson(self._recipe_json, self._workdir, split.source.teacher, split.k)
+        before = replace(lesson.work)
+        path = f"{self._workdir.sequences(split.source, split.heldout)}/{name}"
+        rows = teach_shard(read_sequences(self._workdir, path), lesson)
+        write_shard(self._workdir, split.folder(self._workdir), rows, split.info(task.shard))
+        work = lesson.work
+        for counter, count in (
+            ("sequences", work.sequences - before.sequences),
+            ("positions", work.positions - before.positions),
+            ("tokens", work.tokens - before.tokens),
+            ("padded_tokens", work.padded - before.padded),
+            ("device_milliseconds", round(1000 * (work.device_seconds - before.device_seconds))),
+        ):
+            Metrics.counter(NAMESPACE, counter).inc(count)
 
 
 @functools.lru_cache(maxsize=2)
@@ -227,7 +268,19 @@ def _teacher(recipe_json: str, name: str) -> Any:
     from pipeline.teacher import load_teacher
 
     recipe = Recipe.model_validate_json(recipe_json)
-    return load_teacher(name, recipe.teachers[name], recipe.teaching.device)
+    return load_teacher(name, recipe.teachers[name], recipe.teaching)
+
+
+def _forget(workdir: Workdir, splits: tuple[Split, ...], name: str) -> None:
+    """Remove one shard, by its name below the source's folder, so that it is taught again."""
+    for split in splits:
+        part = "heldout/" if split.heldout else ""
+        if name in {f"{part}{each}" for each in split.names()}:
+            folder, plain = split.folder(workdir), name.removeprefix(part)
+            workdir.remove(row_path(folder, plain))
+            workdir.remove(f"{folder}/{plain}")
+            return
+    raise TargetsError(f"{splits[0].source}: has no shard {name!r}; shards are named like {splits[0].names()[0]}")
 
 
 def _failure_name(task: Task) -> str:
@@ -254,6 +307,7 @@ def _summary(
     taught: int,
     skipped: int,
     started: float,
+    counters: dict[str, int],
     failures: tuple[Failure, ...],
 ) -> TeachSummary:
     rows: list[ShardRow] = []
@@ -270,5 +324,6 @@ def _summary(
         positions=sum(row.positions for row in rows),
         bytes=sum(row.bytes for row in rows),
         seconds=time.monotonic() - started,
+        counters=counters,
         failures=failures,
     )

@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from pipeline.device import choose_device
 from recipe import TeacherError
-from recipe.schema import Teacher
+from recipe.schema import Teacher, Teaching
 from targets.head import selected_rows
 from vocab.load import load_tokenizer
 
@@ -37,21 +38,30 @@ class LoadedTeacher:
             return self.model(input_ids=input_ids, attention_mask=attention_mask).logits.view(len(rows), -1)
 
 
-def load_teacher(name: str, teacher: Teacher, device: str = "auto") -> LoadedTeacher:
+def load_teacher(name: str, teacher: Teacher, teaching: Teaching | None = None) -> LoadedTeacher:
     """Load model and tokenizer. Raises TeacherError where weights are missing or the tokenizer does not fit."""
+    teaching = teaching or Teaching()
     tokenizer = load_tokenizer(name, teacher)
     if tokenizer.mask_token_id is None:
         raise TeacherError(f"teachers.{name}: {teacher.model} has no mask token, so it is no masked language model")
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = choose_device(teaching.device)
+    attention = {} if teaching.attention == "auto" else {"attn_implementation": teaching.attention}
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         model, report = AutoModelForMaskedLM.from_pretrained(
-            teacher.model, revision=teacher.revision, dtype=teacher.dtype, output_loading_info=True
+            teacher.model,
+            revision=teacher.revision,
+            dtype=teacher.dtype,
+            trust_remote_code=teacher.trust_remote_code,
+            output_loading_info=True,
+            **attention,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         cause = " ".join(str(error).split())[:300]
+        if "trust_remote_code" in cause:
+            cause = f"it needs model code of its own; if you trust that, set teachers.{name}.trust_remote_code: true"
         raise TeacherError(f"teachers.{name}.model: {teacher.model} cannot be loaded as a masked LM: {cause}") from None
     finally:
         transformers_logging.set_verbosity(verbosity)
@@ -68,7 +78,11 @@ def load_teacher(name: str, teacher: Teacher, device: str = "auto") -> LoadedTea
             f"teachers.{name}: the tokenizer has {len(tokenizer)} entries, the model {width}; "
             f"set teachers.{name}.tokenizer to the one the model was trained with"
         )
-    return LoadedTeacher(name, model.eval().requires_grad_(False).to(place), tokenizer, place)
+    model = model.eval().requires_grad_(False).to(place)
+    if teaching.compile:
+        # The encoder only: the head sees another number of rows each time.
+        model.base_model.compile(dynamic=True)
+    return LoadedTeacher(name, model, tokenizer, place)
 
 
 def teacher_fingerprint(teacher: Teacher) -> str:

@@ -10,6 +10,7 @@ from recipe.errors import (
     TargetsError,
     TeacherError,
     VocabularyError,
+    WorkerLostError,
 )
 from recipe.load import load_recipe
 from recipe.schema import Recipe, Source, Teacher
@@ -29,6 +30,7 @@ __all__ = [
     "TeacherError",
     "VocabularyError",
     "Workdir",
+    "WorkerLostError",
     "fingerprint",
     "load_recipe",
     "shard_name",

@@ -33,6 +33,10 @@ class StudentError(MergeDistillError):
     """The student cannot be built, trained, resumed or evaluated as the recipe asks."""
 
 
+class WorkerLostError(MergeDistillError):
+    """A worker process ended before its work did."""
+
+
 class MissingExtraError(MergeDistillError):
     """An optional dependency is not installed."""
 

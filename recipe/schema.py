@@ -32,12 +32,16 @@ class Section(BaseModel):
 
 
 class Teacher(Section):
-    """A pretrained masked LM and its tokenizer, by Hugging Face hub id or local path."""
+    """A pretrained masked LM and its tokenizer, by Hugging Face hub id or local path.
+
+    trust_remote_code: run model code that comes with the checkpoint; a tokenizer's code is never run.
+    """
 
     model: Annotated[str, Field(min_length=1)]
     tokenizer: str | None = None
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    trust_remote_code: bool = False
 
 
 class Language(Section):
@@ -58,25 +62,48 @@ class Vocab(Section):
 
 
 class Sequences(Section):
-    """How documents become packed windows of at most `max_length` tokens, special tokens included."""
+    """How documents become packed windows of at most `max_length` tokens, special tokens included.
+
+    documents: what of a text file is one document: a line, lines up to a blank one, or the file (`record`); a record of
+    JSON lines or Parquet always is. packing: a window holds text of one `document`, or the stream `across` documents
+    with separators. deduplicate: whole documents, or also the paragraphs (lines) inside. scripts: Unicode names such as
+    Devanagari; a document with less than script_share of its letters in them is filtered out.
+    """
 
     max_length: Annotated[int, Field(ge=8, le=65535)] = 128
     shard_size: Positive = 4096
     heldout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
     heldout_max: Positive = 2000
-    documents: Literal["line", "blank-line"] = "line"
+    documents: Literal["line", "blank-line", "record"] = "line"
+    packing: Literal["document", "across"] = "document"
+    deduplicate: Literal["document", "paragraph"] = "document"
     text_field: str = "text"
     min_chars: Positive = 16
     max_chars: Positive = 1_000_000
+    scripts: Names | None = None
+    script_share: Share = 0.5
 
 
 class Masking(Section):
-    """Which tokens the teacher has to guess; `copies` draws so many independent masks of a sequence."""
+    """Which tokens the teacher has to guess; `copies` draws so many masks of a sequence.
+
+    coverage: over the copies every token is masked exactly once, so each copy masks a share of 1/copies.
+    """
 
     rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     strategy: Literal["80-10-10", "mask-only"] = "80-10-10"
     whole_word: bool = False
-    copies: Annotated[int, Field(ge=1, le=255)] = 1
+    copies: Annotated[int, Field(ge=1, le=254)] = 1
+    coverage: bool = False
+
+    @model_validator(mode="after")
+    def _coverage_fits_the_rate(self) -> Masking:
+        if self.coverage and abs(self.rate * self.copies - 1.0) > 0.1:
+            raise ValueError(
+                f"coverage: {self.copies} copies mask 1/{self.copies} of the tokens each; set masking.rate to "
+                f"{1 / self.copies:.3g}, or masking.copies to {round(1 / self.rate)}"
+            )
+        return self
 
 
 class Targets(Section):
@@ -88,10 +115,18 @@ class Targets(Section):
 
 
 class Teaching(Section):
-    """How a teacher is run; nothing here changes what a target means, but batch shape moves last bits."""
+    """How a teacher is run; nothing here changes what a target means, but batch shape moves last bits.
 
-    batch_tokens: Positive = 4096
+    batch_tokens: padded tokens of a batch; `auto` is 4,096 on a CPU and on a GPU what fits, found by halving after it
+    ran out of memory. attention: a Hugging Face implementation, `auto` the model's best. attempts: how often a shard is
+    tried before it is recorded as failed.
+    """
+
+    batch_tokens: Positive | Literal["auto"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    compile: bool = False
+    attempts: Annotated[int, Field(ge=1, le=10)] = 2
 
 
 class Dataflow(Section):

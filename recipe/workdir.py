@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import IO, Any
 
@@ -16,6 +18,11 @@ from fsspec.core import url_to_fs
 
 from recipe.errors import MergeDistillError
 from recipe.schema import Source
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def fingerprint(content: Any) -> str:
@@ -126,6 +133,43 @@ class Workdir:
         finally:
             if os.path.exists(temporary):
                 os.remove(temporary)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Keep a second process of this machine out of a piece of work; raises MergeDistillError if one is in.
+
+        Released by the system however this process ends. On an object store there is no lock: what two jobs write there
+        are the same bytes, each in a single PUT.
+        """
+        if not self.is_local or fcntl is None:
+            yield
+            return
+        path = self.path(".locks", name.replace("/", "-"))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "a+b") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise MergeDistillError(
+                    f"{self.path(name)}: another job is at work on it; wait for it to end, or stop it first"
+                ) from None
+            yield
+
+    def modified(self, relative: str) -> dict[str, float]:
+        """Name → seconds since the epoch of the files directly inside a folder, as far as its store says."""
+        try:
+            listing = self.fs.ls(self.path(relative), detail=True, refresh=True)
+        except FileNotFoundError:
+            return {}
+        found = {}
+        for entry in listing:
+            when = next((entry[key] for key in ("mtime", "LastModified", "updated", "created") if entry.get(key)), None)
+            if isinstance(when, str):
+                when = datetime.fromisoformat(when)
+            if when is not None:
+                seconds = when.timestamp() if isinstance(when, datetime) else float(when)
+                found[entry["name"].rsplit("/", 1)[-1]] = seconds
+        return found
 
     def remove(self, relative: str) -> None:
         """Delete a file or a folder; nothing happens where there is none."""
