@@ -78,7 +78,8 @@ def sequence_lengths(language: str, count: int) -> tuple[np.ndarray, str]:  # ty
     tokenizer = load_tokenizer("mbert", Teacher(model=str(SHARED / "vocabs" / "bert-base-multilingual-cased")))
     packer = make_packer("mbert", tokenizer, LONGEST)
     encoded = tokenizer(sample_documents((str(text),)), add_special_tokens=False, verbose=False)["input_ids"]
-    found = [len(window) for ids in encoded for window in packer.windows(ids)]
+    packed = packer.pack(np.arange(len(encoded), dtype=np.uint64), encoded)
+    found = np.diff(packed.offsets).tolist()
     return np.array(found[:count], np.int64), "real text"
 
 

@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> int:
         command = add_command(commands, name, handler, summary)
         command.add_argument("--lang", metavar="CODE", help="only this language")
         command.add_argument("--teacher", metavar="NAME", help="only this teacher")
+        if name == "plan":
+            command.add_argument("--workers", metavar="N", type=int, default=1, help="for so many such machines")
         if name in ("shard", "teach"):
             command.add_argument("--runner", default="DirectRunner", help="Beam runner; its options go after --")
             command.add_argument("--force", action="store_true", help="replace what was made from something else")
@@ -74,10 +76,13 @@ def _status(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
 def _plan(recipe: Recipe, arguments: argparse.Namespace) -> int:
     workdir, sources = _sources(recipe, arguments)
-    from pipeline.plan import estimate
+    from pipeline.plan import estimate, total
 
+    estimates = []
     for source in sources:
-        print(estimate(recipe, workdir, source), flush=True)
+        estimates.append(estimate(recipe, workdir, source))
+        print(estimates[-1], flush=True)
+    print(total(estimates, arguments.workers))
     return 0
 
 
@@ -87,13 +92,14 @@ def _verify(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
     bad = total = 0
     for source in sources:
-        for _, problem in verify(recipe, workdir, source):
+        for shard, problem in verify(recipe, workdir, source):
             total += 1
             if problem:
                 bad += 1
+                redo = f" --redo {shard}" if shard else ""
                 print(
                     f"{problem}\n  mend: python -m pipeline teach {arguments.recipe} --lang {source.language} "
-                    f"--teacher {source.teacher}"
+                    f"--teacher {source.teacher}{redo}"
                 )
     print(f"{total - bad} of {total} shards are sound")
     if bad:

@@ -13,6 +13,8 @@ import regex
 from recipe import CorpusError
 
 _BREAKS = re.compile(r"[\t\n\r\f\v\x85\u2028\u2029]+")
+_BREAKS_IN_LINE = re.compile(r"[\t\r\f\v\x85\u2028\u2029]+")
+_CONTROL_BUT_BREAK = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ufeff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
 
 
@@ -20,6 +22,18 @@ def clean(text: str) -> str:
     """Unicode NFC, line breaks and tabs to one space, other control characters out, no space at the ends."""
     text = _CONTROL.sub("", _BREAKS.sub(" ", text))
     return unicodedata.normalize("NFC", text).strip()
+
+
+def clean_all(texts: list[str]) -> list[str]:
+    """`clean` of each text; all at once where none has a line break inside, which is much cheaper."""
+    whole = "\n".join(texts)
+    if whole.count("\n") != len(texts) - 1:
+        return [clean(text) for text in texts]
+    # No character composes with a line break, so texts do not touch each other.
+    whole = _CONTROL_BUT_BREAK.sub("", _BREAKS_IN_LINE.sub(" ", whole))
+    if not unicodedata.is_normalized("NFC", whole):
+        whole = unicodedata.normalize("NFC", whole)
+    return [text.strip() for text in whole.split("\n")] if texts else []
 
 
 def paragraphs(text: str) -> list[str]:

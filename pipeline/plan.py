@@ -1,22 +1,26 @@
-"""What teaching will cost, from a timed sample of each source."""
+"""What teaching will cost, from a timed sample of each source, whether its corpora are cut into shards yet or not."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.sequences import Sequences, read_sequence_manifest, read_sequences
+from pipeline.corpus import find_files
+from pipeline.sequences import SequenceManifest, Sequences, read_sequence_manifest, read_sequences
+from pipeline.survey import survey
 from pipeline.teach import make_lesson, teach_shard
 from pipeline.teacher import load_teacher
-from recipe import Recipe, Source, StaleError, Workdir, shard_name
-from targets.ragged import gather
+from recipe import Recipe, Source, Workdir, shard_name
+from targets import ShardInfo
 from targets.rows import Array
 from targets.writer import encode_shard
 from vocab.store import read_vocabulary
 
 _SAMPLE_SEQUENCES = 256
+_SAMPLE_SHARDS = 8
 
 
 @dataclass(frozen=True)
@@ -32,46 +36,68 @@ class Estimate:
     def __str__(self) -> str:
         return (
             f"{self.source}: {self.sequences:,} sequences, {self.positions:,} masked positions, "
-            f"{self.bytes / 1e6:,.1f} MB of targets, {self.seconds / 3600:.2f} h on one worker like this machine"
+            f"{self.bytes / 1e6:,.1f} MB of targets, {_hours(self.seconds)} on one worker like this machine"
         )
 
 
-def estimate(recipe: Recipe, workdir: Workdir, source: Source) -> Estimate:
-    """Teach a sample of the source's first shard, and scale by the number of tokens. Writes nothing."""
-    from pipeline.teach_job import plan_splits
+def total(estimates: Sequence[Estimate], workers: int) -> str:
+    """The sum of all sources, and the time for a number of workers."""
+    seconds = sum(each.seconds for each in estimates)
+    return (
+        f"all: {sum(each.positions for each in estimates):,} masked positions, "
+        f"{sum(each.bytes for each in estimates) / 1e6:,.1f} MB of targets, {_hours(seconds)} of work: "
+        f"{_hours(seconds / workers)} with {workers} worker{'s' * (workers != 1)} like this machine"
+    )
 
-    manifest = read_sequence_manifest(workdir, source)
-    if manifest is None:
-        raise StaleError(f"{source}: run `python -m pipeline shard RECIPE --lang {source.language}` first")
+
+def estimate(recipe: Recipe, workdir: Workdir, source: Source) -> Estimate:
+    """Teach a sample of the source, all over its shards or its corpora, and scale up. Writes nothing."""
     lesson = make_lesson(
         recipe,
         load_teacher(source.teacher, recipe.teachers[source.teacher], recipe.teaching),
-        read_vocabulary(workdir, recipe),
+        read_vocabulary(workdir, recipe, pruned=False),
         recipe.targets.k,
     )
-    shard = read_sequences(workdir, f"{workdir.sequences(source)}/{shard_name(0, manifest.shards)}")
-    spread = np.linspace(0, len(shard.sequence_id) - 1, min(_SAMPLE_SEQUENCES, len(shard.sequence_id)))
-    sample = _take(shard, np.unique(spread.astype(np.int64)))
-    teach_shard(_take(sample, np.arange(min(8, len(sample.sequence_id)))), lesson)
+    manifest = read_sequence_manifest(workdir, source)
+    if manifest is not None:
+        sample, sequences = _from_shards(workdir, source, manifest), float(manifest.sequences)
+    else:
+        found = survey(recipe, source, find_files(recipe.languages[source.language].corpora))
+        sample = found.sample.take(_spread(len(found.sample), _SAMPLE_SEQUENCES))
+        sequences = found.sequences * (1.0 - recipe.sequences.heldout)
+    # The first batches of a process are slow; and with this few rows metadata would weigh too much in the bytes.
+    teach_shard(sample.take(_spread(len(sample), 16)), lesson)
+    info = ShardInfo(source.teacher, source.language, 0, 1, 1 << 24, recipe.targets.encoding, recipe.targets.k, "", {})
     started = time.perf_counter()
     rows = teach_shard(sample, lesson)
-    content = encode_shard(rows, plan_splits(recipe, workdir, source)[0].info(0))
+    content = encode_shard(rows, info)
     seconds = time.perf_counter() - started
-    scale = manifest.tokens / len(sample.input_ids)
+    nothing = len(encode_shard(rows.take(np.empty(0, np.int64)), info))
+    scale = sequences / len(sample)
+    shards = sequences / recipe.sequences.shard_size
     return Estimate(
         source=source,
-        sequences=manifest.sequences * recipe.masking.copies,
+        sequences=round(sequences) * recipe.masking.copies,
         positions=round(int(rows.position_offsets[-1]) * scale),
-        bytes=round(len(content) * scale),
+        bytes=round((len(content) - nothing) * scale + nothing * shards),
         seconds=seconds * scale,
     )
 
 
-def _take(sequences: Sequences, rows: Array) -> Sequences:
-    tokens, offsets = gather(sequences.offsets, rows)
-    return Sequences(
-        sequence_id=sequences.sequence_id[rows],
-        document=sequences.document[rows],
-        input_ids=sequences.input_ids[tokens],
-        offsets=offsets,
-    )
+def _from_shards(workdir: Workdir, source: Source, manifest: SequenceManifest) -> Sequences:
+    """Some sequences of a few shards all over the source."""
+    parts = []
+    chosen = _spread(manifest.shards, _SAMPLE_SHARDS)
+    for number in chosen:
+        shard = read_sequences(workdir, f"{workdir.sequences(source)}/{shard_name(int(number), manifest.shards)}")
+        parts.append(shard.take(_spread(len(shard), -(-_SAMPLE_SEQUENCES // len(chosen)))))
+    return Sequences.concatenate(parts)
+
+
+def _spread(count: int, wanted: int) -> Array:
+    """At most `wanted` of the numbers below count, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.2f} h" if seconds >= 360 else f"{seconds:.0f} s"

@@ -7,7 +7,9 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 import fsspec
@@ -20,6 +22,7 @@ from recipe.schema import Sequences
 
 _CHUNK = 1 << 18
 _EXCERPT = 200
+_BATCH = 1000
 
 
 class Record(NamedTuple):
@@ -46,6 +49,88 @@ def read_records(extent: Extent, settings: Sequences) -> Iterator[Record]:
                     yield Record(at, None, f"line is longer than sequences.max_chars ({settings.max_chars:,})")
                 elif line.strip():
                     yield parse(at, line, settings)
+
+
+def read_texts(extent: Extent, settings: Sequences) -> Iterator[tuple[int, list[str], list[Record]]]:
+    """The same by the batch: records read, their texts as they are, and the records that cannot be used.
+
+    Files of lines are decoded a block at a time, which is what makes reading cheap beside tokenizing.
+    """
+    if extent.file.kind == "text" and settings.documents == "line":
+        for at, block in _blocks(extent, 4 * settings.max_chars):
+            lines = None
+            if block is not None:
+                with suppress(UnicodeDecodeError):
+                    lines = block.decode().split("\n")
+            if lines is not None and max(map(len, lines)) <= settings.max_chars:
+                texts = [line for line in lines if line and not line.isspace()]
+                yield len(texts), texts, []
+            else:
+                yield _sorted_out(_slowly(at, block, settings))
+    else:
+        records = read_records(extent, settings)
+        while batch := list(islice(records, _BATCH)):
+            yield _sorted_out(batch)
+
+
+def _sorted_out(records: Iterable[Record]) -> tuple[int, list[str], list[Record]]:
+    texts, rejected = [], []
+    for record in records:
+        if record.text is None:
+            rejected.append(record)
+        else:
+            texts.append(record.text)
+    return len(texts) + len(rejected), texts, rejected
+
+
+def _slowly(at: int, block: bytes | None, settings: Sequences) -> Iterator[Record]:
+    """The records of a block with something in it that cannot be used."""
+    if block is None:
+        yield Record(at, None, f"line is longer than sequences.max_chars ({settings.max_chars:,})")
+        return
+    for line in block.split(b"\n"):
+        if line.strip():
+            yield _from_text(at, line, settings)
+        at += len(line) + 1
+
+
+def _blocks(extent: Extent, longest: int) -> Iterator[tuple[int, bytes | None]]:
+    """(offset, bytes) of whole lines, together those that start in the extent; without the last line's end.
+
+    None stands for one line of more than `longest` bytes.
+    """
+    at = max(extent.start - 1, 0)
+    chunks = decompressed(extent.file, at)
+    rest = b""
+    searching = extent.start > 0  # the line that the extent begins in belongs to the one before
+    for chunk in chunks:
+        rest += chunk
+        if searching:
+            cut = rest.find(b"\n") + 1
+            if not cut:
+                at, rest = at + len(rest), b""
+                continue
+            at, rest, searching = at + cut, rest[cut:], False
+            if extent.stop is not None and at >= extent.stop:
+                return
+        # The last line of the extent is the one that its last byte is in.
+        end = None if extent.stop is None or at + len(rest) < extent.stop else max(extent.stop - at - 1, -1)
+        if end is not None:
+            if end < 0:
+                return
+            last = rest.find(b"\n", end)
+            if last >= 0:
+                yield at, rest[:last]
+                return
+        cut = rest.rfind(b"\n", 0, end) + 1
+        if cut:
+            yield at, rest[: cut - 1]
+            at, rest = at + cut, rest[cut:]
+        elif len(rest) > longest:
+            yield at, None
+            at, rest, searching = at + len(rest), b"", True
+    if rest and not searching and (extent.stop is None or at < extent.stop):
+        yield at, rest
 
 
 def decompressed(file: CorpusFile, start: int = 0, consumed: Callable[[int], None] | None = None) -> Iterator[bytes]:

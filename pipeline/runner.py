@@ -31,6 +31,10 @@ NAMESPACE = "mergedistill"
 LOCAL_RUNNERS = ("DirectRunner", "DaskRunner")
 
 
+# Beam's threads that end with an error of their own when a worker process is gone.
+_WORKER_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs")
+
+
 def build_pipeline(runner: str, beam_args: list[str], recipe: Recipe, elements: int = 1) -> beam.Pipeline:
     """An empty pipeline for a runner. `beam_args` are Beam's own options; the recipe fills in what they leave out.
 
@@ -41,12 +45,13 @@ def build_pipeline(runner: str, beam_args: list[str], recipe: Recipe, elements: 
     # In this process Beam both logs a worker's exception and raises it; once is enough.
     level = logging.CRITICAL if runner == "DirectRunner" else logging.ERROR
     logging.getLogger("apache_beam").setLevel(level)
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     options = PipelineOptions(beam_args)
     try:
         if runner == "DataflowRunner":
             _dataflow_defaults(options, recipe)
         elif runner == "DaskRunner":
-            _dask_defaults(options, elements)
+            return beam.Pipeline(_dask(options, elements), options=options)
     except ImportError:
         raise MissingExtraError("dask and distributed", "dask", "--runner DaskRunner") from None
     # Beam's own DirectRunner would try to download another engine, Prism, first.
@@ -95,9 +100,10 @@ def _watched_workers() -> Iterator[None]:
     main, before = threading.main_thread(), threading.excepthook
 
     def on_thread_error(arguments: threading.ExceptHookArgs) -> None:
-        if arguments.thread is None or arguments.thread.name != "run_worker":
+        name = arguments.thread.name if arguments.thread else ""
+        if name not in _WORKER_THREADS:
             before(arguments)
-        elif not lost:
+        elif name == "run_worker" and not lost:
             lost.append(str(arguments.exc_value))
             _stop_children()
             signal.pthread_kill(main.ident or 0, signal.SIGINT)
@@ -112,7 +118,8 @@ def _watched_workers() -> Iterator[None]:
         if not lost:
             raise
     finally:
-        threading.excepthook = before
+        if not lost:
+            threading.excepthook = before
     if lost:
         raise WorkerLostError(
             f"a worker process was killed ({lost[0]}), perhaps for want of memory: what is finished is kept; run the "
@@ -120,11 +127,12 @@ def _watched_workers() -> Iterator[None]:
         )
 
 
-def _stop_children() -> None:
-    """Kill the processes that this one started. Does nothing where the system does not list them."""
-    for listing in Path("/proc/self/task").glob("*/children"):
-        for child in listing.read_text().split():
-            with suppress(ProcessLookupError):
+def _stop_children(process: str = "self") -> None:
+    """Kill the processes that this one started, and theirs. Does nothing where the system does not list them."""
+    for listing in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in listing.read_text().split():
+                _stop_children(child)
                 os.kill(int(child), signal.SIGKILL)
 
 
@@ -136,13 +144,15 @@ def _counters(result: Any) -> dict[str, int]:
     return {each.key.metric.name: each.result for each in found if each.key.metric.namespace == NAMESPACE}
 
 
-def _dask_defaults(options: PipelineOptions, elements: int) -> None:
-    from apache_beam.runners.dask.dask_runner import DaskOptions
+def _dask(options: PipelineOptions, elements: int) -> Any:
+    """Beam's Dask runner, which its list of runners does not name."""
+    from apache_beam.runners.dask.dask_runner import DaskOptions, DaskRunner
 
     dask = options.view_as(DaskOptions)
     # Beam's own default is 128 elements a partition: most jobs would run on one worker.
     if not dask.npartitions and not dask.partition_size:
         dask.npartitions = max(1, elements)
+    return DaskRunner()
 
 
 def _dataflow_defaults(options: PipelineOptions, recipe: Recipe) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recipe import Source, TargetsError, Workdir
+from targets.ragged import gather, lengths_to_offsets
 
 VERSION = "1.1"
 _VERSION_KEY = b"mergedistill.sequences.version"
@@ -33,6 +35,28 @@ class Sequences:
     document: npt.NDArray[np.uint64]
     input_ids: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.sequence_id)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Sequences:
+        """The given rows, in that order."""
+        tokens, offsets = gather(self.offsets, rows)
+        return Sequences(self.sequence_id[rows], self.document[rows], self.input_ids[tokens], offsets)
+
+    @staticmethod
+    def concatenate(parts: Iterable[Sequences]) -> Sequences:
+        """All rows of all parts."""
+        found = [*parts, _NONE]
+        return Sequences(
+            sequence_id=np.concatenate([part.sequence_id for part in found]),
+            document=np.concatenate([part.document for part in found]),
+            input_ids=np.concatenate([part.input_ids for part in found]),
+            offsets=lengths_to_offsets(np.concatenate([np.diff(part.offsets) for part in found])),
+        )
+
+
+_NONE = Sequences(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int32), np.zeros(1, np.int64))
 
 
 @dataclass(frozen=True)
@@ -79,15 +103,16 @@ def read_sequence_manifest(workdir: Workdir, source: Source) -> SequenceManifest
         ) from None
 
 
-def write_sequences(
-    workdir: Workdir, path: str, rows: list[tuple[int, int, list[int]]], metadata: dict[str, str]
-) -> int:
-    """Write (sequence id, document id, ids) rows as one shard, whole or not at all; returns its bytes."""
+def write_sequences(workdir: Workdir, path: str, sequences: Sequences, metadata: dict[str, str]) -> int:
+    """Write sequences as one shard, whole or not at all; returns its bytes."""
+    offsets = pa.array(sequences.offsets.astype(np.int32))
     table = pa.table(
         [
-            pa.array([row[0] for row in rows], pa.uint64()),
-            pa.array([row[1] for row in rows], pa.uint64()),
-            pa.array([row[2] for row in rows], SCHEMA.field("input_ids").type),
+            pa.array(sequences.sequence_id, pa.uint64()),
+            pa.array(sequences.document, pa.uint64()),
+            pa.ListArray.from_arrays(offsets, pa.array(sequences.input_ids, pa.int32())).cast(
+                SCHEMA.field("input_ids").type
+            ),
         ],
         schema=SCHEMA.with_metadata({_VERSION_KEY.decode(): VERSION, **metadata}),
     )

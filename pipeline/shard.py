@@ -17,7 +17,7 @@ import apache_beam as beam
 from pipeline.corpus import content_identity, find_files, split_extents
 from pipeline.progress import FileProgress
 from pipeline.runner import LOCAL_RUNNERS, build_pipeline, run_and_wait
-from pipeline.sequences import VERSION, SequenceManifest, read_sequence_manifest, write_sequences
+from pipeline.sequences import VERSION, SequenceManifest, Sequences, read_sequence_manifest, write_sequences
 from pipeline.shard_steps import (
     HELDOUT,
     MergeParagraphs,
@@ -27,6 +27,7 @@ from pipeline.shard_steps import (
     WriteGroup,
     WriteStretch,
     first_of_group,
+    join_pieces,
     load_packer,
     pack,
 )
@@ -171,11 +172,8 @@ class _LocalRun:
     def _number_of_shards(self, pieces: int) -> int:
         """Shards of about `shard_size` sequences, from the documents of the first places, which are a fair sample."""
         places = min(1 << 32, (_SAMPLED_PIECES << 32) // max(pieces, 1))
-        found: dict[int, list[str]] = {}
-        for piece in read_stretch(self.job.chunks("text"), 0, places):
-            found.setdefault(piece.document, []).append(piece.text)
-        documents = [(document, " ".join(dict.fromkeys(texts))) for document, texts in found.items()]
-        sampled = len(pack(documents, self.job.recipe_json, self.job.source.teacher))
+        documents, texts, _ = join_pieces(read_stretch(self.job.chunks("text"), 0, places))
+        sampled = len(pack(documents, texts, self.job.recipe_json, self.job.source.teacher))
         return max(1, round(sampled / places * (1 << 32) / self.job.settings.shard_size))
 
 
@@ -248,7 +246,7 @@ def _fold(job: ShardJob, prints: dict[str, str], corpora: list[dict[str, Any]], 
     for number in range(shards):
         name = shard_name(number, shards)
         if name not in written:
-            written[name] = write_sequences(workdir, f"{job.folder}/{name}", [], {})
+            written[name] = write_sequences(workdir, f"{job.folder}/{name}", Sequences.concatenate([]), {})
     totals = {name: sum(record[name] for record in read) for name in ("read", "filtered", "quarantined", "pieces")}
     used = sum(record["used"] for record in made)
     again = totals["pieces"] - sum(record["pieces"] for record in made)

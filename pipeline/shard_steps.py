@@ -9,29 +9,34 @@ Local steps are each Create → Reshuffle → ParDo, so a killed job goes on whe
 from __future__ import annotations
 
 import functools
-import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.metrics import Metrics
 
-from pipeline.clean import clean, document_id, is_heldout, paragraphs, place_of, script_share, shard_of
+from pipeline.clean import clean_all, document_id, is_heldout, paragraphs, script_share, shard_of
 from pipeline.corpus import Extent
-from pipeline.pack import Packer, make_packer, sequence_id
-from pipeline.records import read_records
+from pipeline.pack import Packer, make_packer
+from pipeline.records import read_texts
 from pipeline.runner import NAMESPACE
+from pipeline.sequences import Sequences as CutSequences
 from pipeline.sequences import write_sequences
-from pipeline.spill import ChunkWriter, Piece, read_stretch
+from pipeline.spill import Array, ChunkWriter, Pieces, read_stretch
 from recipe import MergeDistillError, Recipe, Source, Workdir, shard_name
+from recipe.collector import collector_off
 from recipe.schema import Sequences
 from vocab.load import load_tokenizer
 
 HELDOUT = -1
 _HELDOUT_STRETCHES = 64
 _PLACES = 1 << 32
+
+Piece = tuple[int, int, str]  # document, position, text: what a distributed runner shuffles
 
 
 @dataclass(frozen=True)
@@ -64,36 +69,50 @@ class ShardJob:
         return sorted(Path(self.spill).glob(f"{kind}-*.arrow"))
 
 
-def read_pieces(job: ShardJob, number: int, extent: Extent, counts: dict[str, Any]) -> Iterator[Piece]:
+def read_pieces(job: ShardJob, number: int, extent: Extent, counts: dict[str, Any]) -> Iterator[Pieces]:
     """The usable text of an extent; the rest is counted, and what cannot be used at all is quarantined."""
     settings = job.settings
-    counts |= {"read": 0, "filtered": 0, "quarantined": 0}
+    counts |= {"read": 0, "filtered": 0, "quarantined": 0, "pieces": 0, "chars": 0}
     rejected = []
     try:
-        for record in read_records(extent, settings):
-            counts["read"] += 1
-            if record.text is None:
-                counts["quarantined"] += 1
-                rejected.append({"file": extent.file.url, **record._asdict()})
-                continue
-            text = clean(record.text)
-            if len(text) < settings.min_chars or (
-                settings.scripts and script_share(text, settings.scripts) < settings.script_share
-            ):
-                counts["filtered"] += 1
-                continue
-            document = document_id(text)
-            if settings.deduplicate == "document":
-                yield Piece(document, document, 0, text)
-            else:
-                for position, paragraph in enumerate(paragraphs(record.text)):
-                    yield Piece(document_id(paragraph), document, position, paragraph)
+        for read, texts, unusable in read_texts(extent, settings):
+            counts["read"] += read
+            counts["quarantined"] += len(unusable)
+            rejected += [{"file": extent.file.url, **record._asdict()} for record in unusable]
+            with collector_off():
+                pieces, filtered = cut_pieces(texts, settings)
+            counts["filtered"] += filtered
+            counts["pieces"] += len(pieces.key)
+            counts["chars"] += sum(map(len, pieces.text))
+            yield pieces
     except MergeDistillError as error:
         counts["error"] = str(error)
     if rejected:
         job.workdir.write_jsonl(job.quarantine(number), rejected)
     for name in ("read", "filtered", "quarantined"):
         Metrics.counter(NAMESPACE, f"documents_{name}").inc(counts[name])
+
+
+def cut_pieces(texts: list[str], settings: Sequences) -> tuple[Pieces, int]:
+    """Texts of records → their pieces, and how many records were filtered out."""
+    cleaned = clean_all(texts)
+    kept = [len(text) >= settings.min_chars for text in cleaned]
+    if settings.scripts:
+        share = settings.script_share
+        kept = [k and script_share(t, settings.scripts) >= share for k, t in zip(kept, cleaned, strict=True)]
+    documents = [document_id(text) for text in compress(cleaned, kept)]
+    filtered = len(texts) - len(documents)
+    if settings.deduplicate == "document":
+        ids = np.array(documents, np.uint64)
+        return Pieces(ids, ids, np.zeros(len(ids), np.uint32), list(compress(cleaned, kept))), filtered
+    found = [
+        (document_id(paragraph), document, position, paragraph)
+        for document, text in zip(documents, compress(texts, kept), strict=True)
+        for position, paragraph in enumerate(paragraphs(text))
+    ]
+    keys, owners, positions, parts = zip(*found, strict=True) if found else ((), (), (), ())
+    numbers = np.array(keys, np.uint64), np.array(owners, np.uint64), np.array(positions, np.uint32)
+    return Pieces(*numbers, list(parts)), filtered
 
 
 class SpillExtent(beam.DoFn):
@@ -109,12 +128,10 @@ class SpillExtent(beam.DoFn):
         writer = (
             _SplitWriter(job, f"{number:05d}") if whole else ChunkWriter(Path(job.spill), f"paragraphs-{number:05d}")
         )
-        pieces = chars = 0
-        for piece in read_pieces(job, number, extent, counts):
-            writer.add(piece)
-            pieces, chars = pieces + 1, chars + len(piece.text)
+        for pieces in read_pieces(job, number, extent, counts):
+            writer.add(pieces)
         writer.close()
-        job.workdir.write_json(job.count_path("extent", number), {**counts, "pieces": pieces, "chars": chars})
+        job.workdir.write_json(job.count_path("extent", number), counts)
         yield number
 
 
@@ -126,12 +143,15 @@ class MergeParagraphs(beam.DoFn):
 
     def process(self, number: int) -> Iterator[int]:
         job = self._job
-        first: dict[str, Piece] = {}
-        for piece in read_stretch(job.chunks("paragraphs"), *_stretch(number, self._stretches)):
-            first[piece.text] = earlier(first.get(piece.text), piece)
+        pieces = read_stretch(job.chunks("paragraphs"), *_stretch(number, self._stretches))
+        # Held-out documents come first, so nothing in them is taught.
+        pieces = pieces.take(np.lexsort((pieces.position, pieces.document)))
+        first: dict[str, int] = {}
+        for row, text in enumerate(pieces.text.to_pylist()):
+            first.setdefault(text, row)
+        kept = pieces.take(np.array(list(first.values()), np.int64))
         writer = _SplitWriter(job, f"merged-{number:05d}")
-        for _, piece in sorted(first.items()):
-            writer.add(piece._replace(key=piece.document))
+        writer.add(kept._replace(key=kept.document))
         writer.close()
         job.workdir.write_json(job.count_path("paragraphs", number), {"pieces": len(first)})
         yield number
@@ -146,8 +166,9 @@ class WriteStretch(beam.DoFn):
     def process(self, number: int) -> Iterator[int]:
         job = self._job
         if number == HELDOUT:
-            write_heldout(job, (read_stretch(job.chunks("heldout"), *_stretch(at, _HELDOUT_STRETCHES))
-                                for at in range(_HELDOUT_STRETCHES)))  # fmt: skip
+            chunks = job.chunks("heldout")
+            bounds = (_stretch(at, _HELDOUT_STRETCHES) for at in range(_HELDOUT_STRETCHES))
+            write_heldout(job, (read_stretch(chunks, *each) for each in bounds))
         else:
             write_shard(job, number, self._shards, read_stretch(job.chunks("text"), *_stretch(number, self._shards)))
         yield number
@@ -163,17 +184,17 @@ class ReadExtent(beam.DoFn):
         number, extent = element
         counts: dict[str, Any] = {}
         whole = self._job.settings.deduplicate == "document"
-        pieces = 0
-        for piece in read_pieces(self._job, number, extent, counts):
-            pieces += 1
-            yield (by_shard(self._job, piece, self._shards) if whole else piece.key), piece
-        self._job.workdir.write_json(self._job.count_path("extent", number), {**counts, "pieces": pieces})
+        for pieces in read_pieces(self._job, number, extent, counts):
+            columns = (pieces.key.tolist(), pieces.document.tolist(), pieces.position.tolist(), pieces.text)
+            for key, *piece in zip(*columns, strict=True):
+                yield (by_shard(self._job, piece[0], self._shards) if whole else key), tuple(piece)
+        self._job.workdir.write_json(self._job.count_path("extent", number), counts)
 
 
 def first_of_group(job: ShardJob, shards: int, group: tuple[int, Iterable[Piece]]) -> tuple[int, Piece]:
-    """(paragraph id, its pieces) → (shard, the piece that keeps it)."""
-    kept = functools.reduce(earlier, group[1])
-    return by_shard(job, kept, shards), kept
+    """(paragraph id, its pieces) → (shard, the piece that keeps it): the first, so nothing held out is taught."""
+    kept = min(group[1])
+    return by_shard(job, kept[0], shards), kept
 
 
 class WriteGroup(beam.DoFn):
@@ -183,7 +204,10 @@ class WriteGroup(beam.DoFn):
         self._job, self._shards = job, shards
 
     def process(self, element: tuple[int, Iterable[Piece]]) -> Iterator[int]:
-        number, pieces = element
+        number, group = element
+        documents, positions, texts = zip(*group, strict=True)
+        ids = np.array(documents, np.uint64)
+        pieces = Pieces(ids, ids, np.array(positions, np.uint32), list(texts))
         if number == HELDOUT:
             write_heldout(self._job, [pieces])
         else:
@@ -191,74 +215,69 @@ class WriteGroup(beam.DoFn):
         yield number
 
 
-def by_shard(job: ShardJob, piece: Piece, shards: int) -> int:
-    """The shard that a piece's document goes into, or HELDOUT."""
-    return HELDOUT if is_heldout(piece.document, job.settings.heldout) else shard_of(piece.document, shards)
+def by_shard(job: ShardJob, document: int, shards: int) -> int:
+    """The shard that a document goes into, or HELDOUT."""
+    return HELDOUT if is_heldout(document, job.settings.heldout) else shard_of(document, shards)
 
 
-def earlier(first: Piece | None, second: Piece) -> Piece:
-    """Of two equal paragraphs the one to keep; held-out documents come first, so nothing in them is taught."""
-    return second if first is None else min(first, second, key=lambda piece: (piece.document, piece.position))
-
-
-def write_shard(job: ShardJob, number: int, shards: int, pieces: Iterable[Piece]) -> None:
+def write_shard(job: ShardJob, number: int, shards: int, pieces: Pieces) -> None:
     """Put the pieces of a shard together, tokenize, pack and write it, then its count file."""
-    documents, made_of = _documents(pieces)
-    rows = pack(sorted(documents.items()), job.recipe_json, job.source.teacher)
-    name = shard_name(number, shards)
-    _write(job, "shard", number, name, rows, len(documents), made_of)
+    documents, texts, made_of = join_pieces(pieces)
+    sequences = pack(documents, texts, job.recipe_json, job.source.teacher)
+    _write(job, "shard", number, shard_name(number, shards), sequences, len(documents), made_of)
 
 
-def write_heldout(job: ShardJob, parts: Iterable[Iterable[Piece]]) -> None:
+def write_heldout(job: ShardJob, parts: Iterable[Pieces]) -> None:
     """The same for the held-out shard, which takes its first documents in order of their hash until it is full."""
     limit = job.settings.heldout_max
-    rows: list[tuple[int, int, list[int]]] = []
-    used = made_of = 0
+    found: list[CutSequences] = []
+    used = made_of = taken = 0
     for pieces in parts:
-        documents, unique = _documents(pieces)
+        documents, texts, unique = join_pieces(pieces)
         used, made_of = used + len(documents), made_of + unique
-        if len(rows) < limit:
-            # A document gives at least one window or is dropped, so a few more documents than are wanted are enough.
-            first = heapq.nsmallest(2 * limit, documents.items())
-            rows += pack(first, job.recipe_json, job.source.teacher)[: limit - len(rows)]
-    _write(job, "heldout", 0, f"heldout/{shard_name(0, 1)}", rows, used, made_of)
+        if taken < limit:
+            # A document gives a sequence or is too short for one, so a few more than are wanted are enough.
+            first = slice(0, 2 * limit)
+            cut = pack(documents[first], texts[first], job.recipe_json, job.source.teacher)
+            found.append(cut.take(np.arange(min(len(cut), limit - taken))))
+            taken += len(found[-1])
+    _write(job, "heldout", 0, f"heldout/{shard_name(0, 1)}", CutSequences.concatenate(found), used, made_of)
 
 
-def _write(
-    job: ShardJob, step: str, number: int, name: str, rows: list[tuple[int, int, list[int]]], used: int, made_of: int
-) -> None:
+def _write(job: ShardJob, step: str, number: int, name: str, sequences: CutSequences, used: int, made_of: int) -> None:
     metadata = {"teacher": job.source.teacher, "language": job.source.language}
     counts = {
         "used": used,
         "pieces": made_of,
-        "sequences": len(rows),
-        "tokens": sum(len(row[2]) for row in rows),
+        "sequences": len(sequences),
+        "tokens": len(sequences.input_ids),
         "file": name,
-        "bytes": write_sequences(job.workdir, f"{job.folder}/{name}", rows, metadata),
+        "bytes": write_sequences(job.workdir, f"{job.folder}/{name}", sequences, metadata),
     }
     job.workdir.write_json(job.count_path(step, number), counts)
-    Metrics.counter(NAMESPACE, "sequences_cut").inc(len(rows))
+    Metrics.counter(NAMESPACE, "sequences_cut").inc(len(sequences))
 
 
-def _documents(pieces: Iterable[Piece]) -> tuple[dict[int, str], int]:
-    """Document → text of its pieces in order, and how many different pieces that took."""
-    parts: dict[int, dict[int, str]] = {}
-    for piece in pieces:
-        parts.setdefault(piece.document, {})[piece.position] = piece.text
-    documents = {document: " ".join(text for _, text in sorted(found.items())) for document, found in parts.items()}
-    return documents, sum(map(len, parts.values()))
+def join_pieces(pieces: Pieces) -> tuple[Array, list[str], int]:
+    """Documents in ascending order, their texts, and how many different pieces those are made of."""
+    order = np.lexsort((pieces.position, pieces.document))
+    document, position = pieces.document[order], pieces.position[order]
+    new = np.ones(len(order), bool)
+    new[1:] = (document[1:] != document[:-1]) | (position[1:] != position[:-1])
+    chosen = pieces.take(order[new])
+    texts = chosen.text.to_pylist()
+    documents, first = np.unique(chosen.document, return_index=True)
+    if len(documents) < len(texts):
+        texts = [" ".join(texts[a:b]) for a, b in pairwise([*first.tolist(), len(texts)])]
+    return documents, texts, int(new.sum())
 
 
-def pack(documents: list[tuple[int, str]], recipe_json: str, teacher: str) -> list[tuple[int, int, list[int]]]:
-    """(document id, text) → (sequence id, document id, ids) of every window."""
+def pack(documents: Array, texts: list[str], recipe_json: str, teacher: str) -> CutSequences:
+    """documents[n] and their texts → the windows of all, tokenized by the teacher."""
     backend, packer, across, _ = load_packer(recipe_json, teacher)
-    encodings = backend.encode_batch_fast([text for _, text in documents], add_special_tokens=False)
-    encoded = ((document, each.ids) for (document, _), each in zip(documents, encodings, strict=True))
-    if across:
-        windows: Iterable[tuple[int, int, list[int]]] = packer.stream(encoded)
-    else:
-        windows = ((each, n, window) for each, ids in encoded for n, window in enumerate(packer.windows(ids)))
-    return [(sequence_id(document, number), document, window) for document, number, window in windows]
+    with collector_off():
+        encoded = [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+        return packer.pack_across(documents, encoded) if across else packer.pack(documents, encoded)
 
 
 @functools.lru_cache(maxsize=2)
@@ -279,15 +298,16 @@ class _SplitWriter:
     """Held-out text apart from the rest; by rank there, so that the first of it can be read first."""
 
     def __init__(self, job: ShardJob, stem: str) -> None:
-        self._share = job.settings.heldout
+        self._limit = int(job.settings.heldout * 2**64)
         self._text, self._heldout = (ChunkWriter(Path(job.spill), f"{kind}-{stem}") for kind in ("text", "heldout"))
 
-    def add(self, piece: Piece) -> None:
-        if is_heldout(piece.document, self._share):
-            rank = int(piece.document / (self._share * 2**64) * _PLACES)
-            self._heldout.add(piece._replace(key=min(rank, _PLACES - 1)))
-        else:
-            self._text.add(piece._replace(key=place_of(piece.document)))
+    def add(self, pieces: Pieces) -> None:
+        heldout = pieces.document < np.uint64(self._limit)
+        self._text.add(pieces.take(np.flatnonzero(~heldout))._replace(key=pieces.document[~heldout]))
+        if heldout.any():
+            rank = pieces.document[heldout].astype(np.float64) / self._limit * _PLACES
+            key = np.minimum(rank, _PLACES - 1).astype(np.uint64)
+            self._heldout.add(pieces.take(np.flatnonzero(heldout))._replace(key=key))
 
     def close(self) -> None:
         self._text.close()

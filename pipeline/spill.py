@@ -6,86 +6,113 @@ every extent's documents go into Arrow files sorted by place, and a shard memory
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from recipe import MergeDistillError
 
+Array = npt.NDArray[Any]
+
 _SCHEMA = pa.schema(
     [("place", pa.uint32()), ("document", pa.uint64()), ("position", pa.uint32()), ("text", pa.large_string())]
 )
-_CHUNK_CHARS = 1 << 24
+_CHUNK_BYTES = 1 << 24
 
 
-class Piece(NamedTuple):
-    """Text of one document: the whole, or its paragraph number `position`. `key` decides which stretch it is in."""
+class Pieces(NamedTuple):
+    """n pieces of text, each a whole document or its paragraph number `position`; `key` decides which stretch it is in.
 
-    key: int
-    document: int
-    position: int
-    text: str
+    key[n], document[n] uint64, position[n] uint32; text: n strings, a list or an Arrow array.
+    """
+
+    key: Array
+    document: Array
+    position: Array
+    text: Any
+
+    def take(self, rows: Array) -> Pieces:
+        """The given rows, in that order."""
+        text = pa.array(self.text, pa.large_string()).take(pa.array(rows))
+        return Pieces(self.key[rows], self.document[rows], self.position[rows], text)
+
+    @staticmethod
+    def concatenate(parts: Iterable[Pieces]) -> Pieces:
+        """All pieces of all parts."""
+        found = list(parts)
+        texts = [pa.array(part.text, pa.large_string()) for part in found]
+        return Pieces(
+            key=np.concatenate([np.empty(0, np.uint64), *(part.key for part in found)]),
+            document=np.concatenate([np.empty(0, np.uint64), *(part.document for part in found)]),
+            position=np.concatenate([np.empty(0, np.uint32), *(part.position for part in found)]),
+            text=pa.chunked_array(texts, pa.large_string()).combine_chunks()
+            if texts
+            else pa.array([], pa.large_string()),
+        )
 
 
 class ChunkWriter:
-    """Writes pieces as `<folder>/<stem>-<n>.arrow`, about 16 million characters a file; `written` lists the names."""
+    """Writes pieces as `<folder>/<stem>-<n>.arrow`, about 16 MiB a file; `written` lists the names."""
 
     def __init__(self, folder: Path, stem: str) -> None:
         self._folder, self._stem = folder, stem
-        self._waiting: list[Piece] = []
-        self._chars = 0
+        self._waiting: list[Pieces] = []
+        self._bytes = 0
         self.written: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, piece: Piece) -> None:
-        self._chars += len(piece.text) + 32
-        self._waiting.append(piece)
-        if self._chars >= _CHUNK_CHARS:
+    def add(self, pieces: Pieces) -> None:
+        if not len(pieces.key):
+            return
+        pieces = pieces._replace(text=pa.array(pieces.text, pa.large_string()))
+        self._bytes += pieces.text.nbytes
+        self._waiting.append(pieces)
+        if self._bytes >= _CHUNK_BYTES:
             self.close()
 
     def close(self) -> None:
         """Write what is waiting."""
         if self._waiting:
             name = f"{self._stem}-{len(self.written):04d}.arrow"
-            _write(self._waiting, self._folder / name)
+            _write(Pieces.concatenate(self._waiting), self._folder / name)
             self.written.append(name)
-            self._waiting, self._chars = [], 0
+            self._waiting, self._bytes = [], 0
 
 
-def read_stretch(chunks: Iterable[Path], low: int, high: int) -> Iterator[Piece]:
-    """The pieces of places low ≤ place < high, chunk by chunk. Raises MergeDistillError for a damaged chunk."""
+def read_stretch(chunks: Iterable[Path], low: int, high: int) -> Pieces:
+    """The pieces of places low ≤ place < high of all chunks. Raises MergeDistillError for a damaged chunk.
+
+    The text is not copied as long as the result lives.
+    """
+    parts = []
     for path in chunks:
         try:
-            with pa.memory_map(str(path)) as stream:
-                table = pa.ipc.open_file(stream).read_all()
-                places = table.column("place").chunk(0).to_numpy()
-                start, stop = np.searchsorted(places, [low, high])
-                part = table.slice(start, stop - start)
-                columns = [part.column(name).to_pylist() for name in ("place", "document", "position", "text")]
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            places = table.column("place").chunk(0).to_numpy()
         except (pa.ArrowException, OSError) as error:
             cause = " ".join(str(error).split())[:120]
             raise MergeDistillError(
                 f"{path}: is damaged ({cause}); delete its folder and run the command again"
             ) from None
-        yield from map(Piece, *columns)
+        start, stop = np.searchsorted(places, [low, high])
+        part = table.slice(start, stop - start)
+        key, document, position = (
+            part.column(name).to_numpy().astype(kind)
+            for name, kind in (("place", np.uint64), ("document", np.uint64), ("position", np.uint32))
+        )
+        parts.append(Pieces(key, document, position, part.column("text").combine_chunks()))
+    return Pieces.concatenate(parts)
 
 
-def _write(pieces: list[Piece], path: Path) -> None:
-    places = np.array([piece.key & 0xFFFFFFFF for piece in pieces], np.uint32)
+def _write(pieces: Pieces, path: Path) -> None:
+    places = (pieces.key & np.uint64(0xFFFFFFFF)).astype(np.uint32)
     order = np.argsort(places, kind="stable")
-    chosen = [pieces[row] for row in order.tolist()]
-    table = pa.table(
-        [
-            places[order],
-            np.array([piece.document for piece in chosen], np.uint64),
-            np.array([piece.position for piece in chosen], np.uint32),
-            pa.array([piece.text for piece in chosen], pa.large_string()),
-        ],
-        schema=_SCHEMA,
-    )
+    chosen = pieces.take(order)
+    table = pa.table([places[order], chosen.document, chosen.position, chosen.text], schema=_SCHEMA)
     temporary = path.with_name(f".{path.name}.tmp")
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
         writer.write_table(table)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.clean import place_of
+import numpy as np
+
 from pipeline.corpus import CorpusFile, Extent, split_extents
-from pipeline.shard_steps import ShardJob, pack, read_pieces
+from pipeline.sequences import Sequences
+from pipeline.shard_steps import ShardJob, join_pieces, pack, read_pieces
+from pipeline.spill import Array, Pieces
 from recipe import Recipe, Source, Workdir
 
 _EXTENTS = 64
@@ -16,13 +19,13 @@ _DOCUMENTS = 2000
 
 @dataclass(frozen=True)
 class Survey:
-    """Expected sequences of a source, held-out ones included, and a sample of them: (sequence id, document, ids)."""
+    """Expected number of a source's sequences, held-out ones included, and some of them."""
 
     sequences: float
-    sample: list[tuple[int, int, list[int]]]
+    sample: Sequences
 
 
-def survey(recipe: Recipe, source: Source, files: Sequence[CorpusFile]) -> Survey:
+def survey(recipe: Recipe, source: Source, files: Iterable[CorpusFile]) -> Survey:
     """Read up to 64 evenly spaced extents and tokenize some 2,000 of their documents, chosen by their hash.
 
     Text is read, not tokenized, in whole; so a corpus of a few large compressed files takes its time. Writes nothing.
@@ -32,21 +35,23 @@ def survey(recipe: Recipe, source: Source, files: Sequence[CorpusFile]) -> Surve
     chosen = extents[:: -(-len(extents) // _EXTENTS)]
     share = sum(map(_stored, chosen)) / max(1, sum(map(_stored, extents)))
     job = ShardJob(recipe.model_dump_json(), Workdir("memory://mergedistill-survey"), source, "")
-    documents: dict[int, str] = {}
+    kept = Pieces.concatenate([])
     limit = 1 << 32
     for number, extent in enumerate(chosen):
-        for piece in read_pieces(job, number, extent, {}):
-            place = place_of(piece.document)
-            if place < limit:
-                text = documents.get(piece.document)
-                documents[piece.document] = piece.text if text is None or not piece.position else f"{text} {piece.text}"
-                if len(documents) > 2 * _DOCUMENTS:
-                    # Keep the lower half of the places: still a fair sample, of half of the hash space.
-                    limit //= 2
-                    documents = {each: text for each, text in documents.items() if place_of(each) < limit}
+        for pieces in read_pieces(job, number, extent, {}):
+            kept = Pieces.concatenate([kept, pieces.take(np.flatnonzero(_places(pieces) < limit))])
+            while len(np.unique(kept.document)) > 2 * _DOCUMENTS:
+                # Keep the lower half of the places: still a fair sample, of half of the hash space.
+                limit //= 2
+                kept = kept.take(np.flatnonzero(_places(kept) < limit))
     job.workdir.remove("quarantine")
-    rows = pack(sorted(documents.items()), job.recipe_json, source.teacher)
-    return Survey(len(rows) * (1 << 32) / limit / share, rows)
+    documents, texts, _ = join_pieces(kept)
+    sample = pack(documents, texts, job.recipe_json, source.teacher)
+    return Survey(len(sample) * (1 << 32) / limit / share, sample)
+
+
+def _places(pieces: Pieces) -> Array:
+    return pieces.document & np.uint64(0xFFFFFFFF)
 
 
 def _stored(extent: Extent) -> int:

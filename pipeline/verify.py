@@ -16,27 +16,32 @@ from vocab.store import read_vocabulary
 
 
 def verify(recipe: Recipe, workdir: Workdir, source: Source) -> Iterator[tuple[str, str | None]]:
-    """Each shard of a source with its first problem, or None where it is sound. Nothing is changed on disk."""
+    """Each shard of a source, by its name below the source's folder, with its first problem or None where it is sound.
+
+    A problem of no single shard comes with an empty name. Nothing is changed on disk.
+    """
     remap = read_vocabulary(workdir, recipe).remap(source.teacher)
     for heldout in (False, True):
         folder = workdir.targets(source, heldout)
         manifest = read_manifest(workdir, folder)
         if manifest is None:
             if not heldout:
-                yield folder, "has no manifest: nothing was taught"
+                yield "", f"{workdir.path(folder)}: has no manifest: nothing was taught"
             continue
         for row in manifest.shards:
+            name = f"heldout/{row.name}" if heldout else row.name
             try:
                 rows = verify_shard(workdir, folder, row, manifest)
                 sequences = read_sequences(workdir, f"{workdir.sequences(source, heldout)}/{row.name}")
                 problem = labels_problem(rows, sequences, remap)
                 if problem:
                     raise TargetsError(f"{workdir.path(folder)}/{row.name}: {problem}")
-                yield f"{folder}/{row.name}", None
+                yield name, None
             except MergeDistillError as error:
-                yield f"{folder}/{row.name}", str(error)
+                yield name, str(error)
         if not manifest.complete:
-            yield folder, f"{manifest.total - len(manifest.shards)} of {manifest.total} shards are not taught yet"
+            missing = manifest.total - len(manifest.shards)
+            yield "", f"{workdir.path(folder)}: {missing} of {manifest.total} shards are not taught yet"
 
 
 def labels_problem(rows: TargetRows, sequences: Sequences, remap: Array) -> str | None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from recipe.errors import MergeDistillError
+from recipe.errors import MergeDistillError, WorkerLostError
 from recipe.load import load_recipe
 from recipe.schema import Recipe
 
@@ -41,7 +41,7 @@ def run(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> int:
         return arguments.handler(recipe, arguments) or 0
     except MergeDistillError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, WorkerLostError) else 2
     except KeyboardInterrupt:
         print("interrupted: what is finished is kept; run the same command to go on", file=sys.stderr)
         return 130

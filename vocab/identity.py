@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from vocab.collector import collector_off
+from recipe.collector import collector_off
 from vocab.load import ROLES
 
 # Slots that were reserved and never used, and entries that only fill a vocabulary up to a round size.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vocab.collector import collector_off
+from recipe.collector import collector_off
 from vocab.identity import Identity, TeacherVocabulary
 from vocab.load import ROLES
 

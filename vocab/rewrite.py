@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recipe import VocabularyError
-from vocab.collector import collector_off
+from recipe.collector import collector_off
 from vocab.folder import settings_of, tokenizer_files
 
 

@@ -87,3 +87,20 @@ def test_masks_are_golden() -> None:
     ids = np.arange(5, 45, dtype=np.int32)
     found = [rule().apply(ids, sequence_id, 1)[1].tolist() for sequence_id in (123456789, 2**64 - 2, 2**64 - 1)]
     assert found == [[15, 19, 23, 29, 31, 33], [0, 2, 8, 13, 28, 34], [4, 10, 13, 14, 34, 35]]
+
+
+@given(st.integers(3, 200), st.integers(2, 12), st.booleans())
+def test_with_coverage_each_token_is_masked_exactly_once_over_the_copies(
+    length: int, copies: int, whole_word: bool
+) -> None:
+    ids = sequence(3, length)
+    covering = rule(rate=1 / copies, copies=copies, coverage=True, whole_word=whole_word)
+    masks = [covering.apply(ids, 7, copy)[1].tolist() for copy in range(copies)]
+    assert sorted(position for mask in masks for position in mask) == list(range(1, length - 1))
+    if not whole_word:
+        assert max(map(len, masks)) - min(map(len, masks)) <= 1
+
+
+def test_coverage_needs_a_rate_that_fits_the_copies() -> None:
+    with pytest.raises(ValueError, match=r"set masking.rate to 0.143, or masking.copies to 3"):
+        Masking(rate=0.3, copies=7, coverage=True)

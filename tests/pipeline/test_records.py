@@ -3,6 +3,7 @@ import gzip
 import json
 import lzma
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +13,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.clean import clean, clean_all
 from pipeline.corpus import Extent, find_files, split_extents
-from pipeline.records import Record, read_records
+from pipeline.records import Record, read_records, read_texts
 from recipe import CorpusError
 from recipe.schema import Sequences
 
@@ -119,3 +121,36 @@ def test_what_is_not_there_or_not_a_corpus_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(CorpusError, match=problem):
             find_files((str(tmp_path / given_),))
+
+
+@given(
+    st.lists(st.sampled_from(["ein", "zwei drei", "", " ", "ñandú", "x" * 90, "y" * 400, "\r"]), max_size=40),
+    st.lists(st.integers(1, 900), max_size=4),
+    st.booleans(),
+)
+def test_reading_by_the_block_gives_the_records_of_reading_by_the_line(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], cuts: list[int], broken: bool
+) -> None:
+    path = tmp_path_factory.mktemp("blocks") / "a.txt"
+    content = "\n".join(lines).encode() + (b"\n\xff\xfe\nlast" if broken else b"")
+    path.write_bytes(content or b"\n")
+    settings = Sequences(max_chars=80)
+    (file,) = find_files((str(path),))
+    size = path.stat().st_size
+    bounds = sorted({0, size, *(cut for cut in cuts if cut < size)})
+    extents = [Extent(file, a, b) for a, b in pairwise(bounds)]
+    by_line = [record for extent in extents for record in read_records(extent, settings)]
+    batches = [batch for extent in extents for batch in read_texts(extent, settings)]
+    assert sum(read for read, _, _ in batches) == len(by_line)
+    texts = [text for _, texts, _ in batches for text in texts]
+    assert [t.rstrip("\r") for t in texts] == [
+        record.text.rstrip("\r") for record in by_line if record.text is not None
+    ]
+    assert [r.at for _, _, bad in batches for r in bad] == [r.at for r in by_line if r.text is None]
+
+
+def test_cleaning_all_at_once_is_cleaning_each() -> None:
+    texts = [" e\u0301 ", "\u0301x", "a\tb\x00", "\ufeff", "", "\u2028y\r", "क\u093c"]
+    assert clean_all(texts) == [clean(text) for text in texts]
+    assert clean_all([*texts, "two\nlines"]) == [*map(clean, texts), "two lines"]
+    assert clean_all([]) == []
