@@ -84,6 +84,7 @@ def shard(
     extents = [extent for file in files for extent in split_extents(file, whole)]
     with ExitStack() as stack:
         stack.enter_context(workdir.lock(workdir.sequences(source)))
+        workdir.remove_temporary(workdir.sequences(source))
         local = runner == "DirectRunner" or (runner in LOCAL_RUNNERS and workdir.is_local)
         _begin(workdir, source, {"fingerprints": prints, "extents": len(extents), "local": local}, force)
         if local and not workdir.is_local:

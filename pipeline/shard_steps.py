@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any
@@ -124,10 +125,8 @@ class SpillExtent(beam.DoFn):
     def process(self, element: tuple[int, Extent]) -> Iterator[int]:
         number, extent = element
         job, counts = self._job, dict[str, Any]()
-        whole = job.settings.deduplicate == "document"
-        writer = (
-            _SplitWriter(job, f"{number:05d}") if whole else ChunkWriter(Path(job.spill), f"paragraphs-{number:05d}")
-        )
+        split = partial(_split, job.settings) if job.settings.deduplicate == "document" else _by_key
+        writer = ChunkWriter(Path(job.spill), f"{number:05d}", split)
         for pieces in read_pieces(job, number, extent, counts):
             writer.add(pieces)
         writer.close()
@@ -149,9 +148,8 @@ class MergeParagraphs(beam.DoFn):
         first: dict[str, int] = {}
         for row, text in enumerate(pieces.text.to_pylist()):
             first.setdefault(text, row)
-        kept = pieces.take(np.array(list(first.values()), np.int64))
-        writer = _SplitWriter(job, f"merged-{number:05d}")
-        writer.add(kept._replace(key=kept.document))
+        writer = ChunkWriter(Path(job.spill), f"merged-{number:05d}", partial(_split, job.settings))
+        writer.add(pieces.take(np.array(list(first.values()), np.int64)))
         writer.close()
         job.workdir.write_json(job.count_path("paragraphs", number), {"pieces": len(first)})
         yield number
@@ -294,24 +292,19 @@ def load_packer(recipe_json: str, teacher: str) -> tuple[Any, Packer, bool, str]
     return backend, packer, recipe.sequences.packing == "across", tokenizer_fingerprint(tokenizer)
 
 
-class _SplitWriter:
+def _split(settings: Sequences, pieces: Pieces) -> list[tuple[str, Array, Array]]:
     """Held-out text apart from the rest; by rank there, so that the first of it can be read first."""
+    limit = int(settings.heldout * 2**64)
+    heldout = pieces.document < np.uint64(limit)
+    rank = pieces.document[heldout].astype(np.float64) / max(limit, 1) * _PLACES
+    return [
+        ("text", np.flatnonzero(~heldout), pieces.document[~heldout]),
+        ("heldout", np.flatnonzero(heldout), np.minimum(rank, _PLACES - 1).astype(np.uint64)),
+    ]
 
-    def __init__(self, job: ShardJob, stem: str) -> None:
-        self._limit = int(job.settings.heldout * 2**64)
-        self._text, self._heldout = (ChunkWriter(Path(job.spill), f"{kind}-{stem}") for kind in ("text", "heldout"))
 
-    def add(self, pieces: Pieces) -> None:
-        heldout = pieces.document < np.uint64(self._limit)
-        self._text.add(pieces.take(np.flatnonzero(~heldout))._replace(key=pieces.document[~heldout]))
-        if heldout.any():
-            rank = pieces.document[heldout].astype(np.float64) / self._limit * _PLACES
-            key = np.minimum(rank, _PLACES - 1).astype(np.uint64)
-            self._heldout.add(pieces.take(np.flatnonzero(heldout))._replace(key=key))
-
-    def close(self) -> None:
-        self._text.close()
-        self._heldout.close()
+def _by_key(pieces: Pieces) -> list[tuple[str, Array, Array]]:
+    return [("paragraphs", np.arange(len(pieces.key)), pieces.key)]
 
 
 def _stretch(number: int, count: int) -> tuple[int, int]:

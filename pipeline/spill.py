@@ -6,7 +6,7 @@ every extent's documents go into Arrow files sorted by place, and a shard memory
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,10 +56,14 @@ class Pieces(NamedTuple):
 
 
 class ChunkWriter:
-    """Writes pieces as `<folder>/<stem>-<n>.arrow`, about 16 MiB a file; `written` lists the names."""
+    """Writes pieces as `<folder>/<kind>-<stem>-<n>.arrow`, about 16 MiB a file; `written` lists the names.
 
-    def __init__(self, folder: Path, stem: str) -> None:
-        self._folder, self._stem = folder, stem
+    split: given the pieces of a file, tells what kinds they are of: (kind, rows, keys of those rows) each.
+    """
+
+    def __init__(self, folder: Path, stem: str, split: Callable[[Pieces], list[tuple[str, Array, Array]]]) -> None:
+        self._folder, self._stem, self._split = folder, stem, split
+        self._flushed = 0
         self._waiting: list[Pieces] = []
         self._bytes = 0
         self.written: list[str] = []
@@ -76,11 +80,17 @@ class ChunkWriter:
 
     def close(self) -> None:
         """Write what is waiting."""
-        if self._waiting:
-            name = f"{self._stem}-{len(self.written):04d}.arrow"
-            _write(Pieces.concatenate(self._waiting), self._folder / name)
-            self.written.append(name)
-            self._waiting, self._bytes = [], 0
+        if not self._waiting:
+            return
+        pieces = Pieces.concatenate(self._waiting)
+        for kind, rows, keys in self._split(pieces):
+            if len(rows):
+                name = f"{kind}-{self._stem}-{self._flushed:04d}.arrow"
+                places = (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+                order = np.argsort(places, kind="stable")
+                _write(pieces.take(rows[order]), places[order], self._folder / name)
+                self.written.append(name)
+        self._waiting, self._bytes, self._flushed = [], 0, self._flushed + 1
 
 
 def read_stretch(chunks: Iterable[Path], low: int, high: int) -> Pieces:
@@ -108,11 +118,8 @@ def read_stretch(chunks: Iterable[Path], low: int, high: int) -> Pieces:
     return Pieces.concatenate(parts)
 
 
-def _write(pieces: Pieces, path: Path) -> None:
-    places = (pieces.key & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    order = np.argsort(places, kind="stable")
-    chosen = pieces.take(order)
-    table = pa.table([places[order], chosen.document, chosen.position, chosen.text], schema=_SCHEMA)
+def _write(pieces: Pieces, places: Array, path: Path) -> None:
+    table = pa.table([places, pieces.document, pieces.position, pieces.text], schema=_SCHEMA)
     temporary = path.with_name(f".{path.name}.tmp")
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
         writer.write_table(table)

@@ -159,6 +159,7 @@ def teach(
     Raises StaleError where targets made from something else are in the way and `force` is off.
     """
     with workdir.lock(workdir.targets(source)):
+        workdir.remove_temporary(workdir.targets(source))
         return _teach(recipe, workdir, source, runner, beam_args, force, redo)
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import IO, Any
 
 import fsspec
@@ -170,6 +171,12 @@ class Workdir:
                 seconds = when.timestamp() if isinstance(when, datetime) else float(when)
                 found[entry["name"].rsplit("/", 1)[-1]] = seconds
         return found
+
+    def remove_temporary(self, relative: str) -> None:
+        """Delete what killed writers left half-written below a folder. Only where nobody writes: hold its lock."""
+        if self.is_local:
+            for path in Path(self.path(relative)).rglob(".*.tmp"):
+                path.unlink(missing_ok=True)
 
     def remove(self, relative: str) -> None:
         """Delete a file or a folder; nothing happens where there is none."""

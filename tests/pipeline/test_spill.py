@@ -1,5 +1,6 @@
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +18,16 @@ def pieces(keys: list[int], first: int = 0) -> Pieces:
     return Pieces(np.array(keys, np.uint64), ids, (ids % 3).astype(np.uint32), [f"text {n}" for n in numbers])
 
 
+def by_key(pieces: Pieces) -> list[tuple[str, Any, Any]]:
+    return [("text", np.arange(len(pieces.key)), pieces.key)]
+
+
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=50), st.lists(st.integers(0, 2**32), max_size=4))
 def test_stretches_hold_every_piece_once(
     tmp_path_factory: pytest.TempPathFactory, keys: list[int], cuts: list[int]
 ) -> None:
     folder = tmp_path_factory.mktemp("spill")
-    writer = ChunkWriter(folder, "text")
+    writer = ChunkWriter(folder, "0", by_key)
     for at in range(0, len(keys), 7):
         writer.add(pieces(keys[at : at + 7], at))
         if at % 3 == 2:
@@ -39,7 +44,7 @@ def test_stretches_hold_every_piece_once(
 
 def test_a_large_extent_becomes_several_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "_CHUNK_BYTES", 100)
-    writer = ChunkWriter(tmp_path, "text")
+    writer = ChunkWriter(tmp_path, "0", by_key)
     for number in range(10):
         writer.add(pieces([number] * 20, 20 * number))
     writer.close()
