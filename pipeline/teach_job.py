@@ -186,7 +186,9 @@ def _teach(
         missing = [number for number, name in enumerate(split.names()) if name not in done]
         tasks += [Task(split, number) for number in missing]
         skipped += len(done)
-        if missing:
+        known = read_manifest(workdir, split.folder(workdir))
+        # A job that was killed at its very end has all shards, but not all of them in its manifest.
+        if missing or known is None or len(known.shards) != len(done):
             split.manifest(done).write(workdir, split.folder(workdir))
     if not tasks:
         return _summary(source, workdir, splits, 0, skipped, started, {}, ())

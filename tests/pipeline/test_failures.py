@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -136,6 +137,18 @@ def test_verify_names_a_damaged_shard_and_the_command_that_mends_only_it(
     assert sorted(folder.glob("part-*"))[0].stat().st_mtime_ns == kept
     assert pipeline(["verify", cut, "--lang", "hi"]) == 0
     assert pipeline(["teach", cut, "--lang", "hi", "--redo", "part-9"]) == 2
+
+
+def test_a_job_killed_before_its_manifest_was_whole_is_finished_by_the_next(cut: str) -> None:
+    assert pipeline(["teach", cut, "--lang", "hi"]) == 0
+    folder = Path(load_recipe(cut).workdir) / "targets/uni/hi"
+    before = contents(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"] = manifest["shards"][:1]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / ".part-00000-of-00003.parquet.0123.tmp").write_bytes(b"half")
+    assert pipeline(["teach", cut, "--lang", "hi"]) == 0
+    assert contents(folder) == before
 
 
 def test_a_plan_is_close_to_what_is_then_made(cut: str, capsys: pytest.CaptureFixture[str]) -> None:
