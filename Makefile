@@ -54,6 +54,8 @@ lint: $(READY) ## check style and types
 bench: $(READY) ## measure what docs/results.md states (both sides of every ratio)
 	$(PY) -m benchmarks.vocabulary
 	$(PY) -m benchmarks.exactness
+	$(PY) -m benchmarks.jobs shard memory workers finished
+	$(PY) -m benchmarks.kills
 	$(PY) -m benchmarks.teach_speed
 	$(PY) -m benchmarks.student_step
 

@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 
 _JOBS = ("shard", "teach")
+# Seconds after its start, from which and until which a job is killed.
+_MOMENTS = {"shard": (2.0, 4.0), "teach": (2.0, 7.0)}
 
 
 def run_killed(job: str, recipe: str, workdir: Path, chance: random.Random, at_most: int) -> int:
@@ -26,7 +28,7 @@ def run_killed(job: str, recipe: str, workdir: Path, chance: random.Random, at_m
         if kills < at_most:
             try:
                 # From the middle of the imports on, and sometimes so late that it is done.
-                process.wait(timeout=chance.uniform(2.0, 7.0))
+                process.wait(timeout=chance.uniform(*_MOMENTS[job]))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

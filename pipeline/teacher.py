@@ -60,7 +60,7 @@ def load_teacher(name: str, teacher: Teacher, teaching: Teaching | None = None) 
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         cause = " ".join(str(error).split())[:300]
-        if "trust_remote_code" in cause:
+        if "trust_remote_code" in str(error):
             cause = f"it needs model code of its own; if you trust that, set teachers.{name}.trust_remote_code: true"
         raise TeacherError(f"teachers.{name}.model: {teacher.model} cannot be loaded as a masked LM: {cause}") from None
     finally:
