@@ -87,7 +87,7 @@ def estimate(recipe: Recipe, workdir: Workdir, source: Source) -> Estimate:
 
 
 def _bytes_a_position(rows: TargetRows, info: ShardInfo, shard_size: int) -> float:
-    """Bytes of a position in a whole shard: more rows compress better, up to a row group, by what doubling them saves."""
+    """Bytes of a position in a whole shard: by what doubling the rows saves, up to a row group."""
     whole = len(rows)
     sizes = []
     nothing = len(encode_shard(rows.take(np.empty(0, np.int64)), info))
