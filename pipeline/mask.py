@@ -57,6 +57,18 @@ class MaskRule:
         masked[random] = vocabulary[(uniform[2, random] * len(vocabulary)).astype(np.int64)]
         return masked, positions
 
+    def points(self, positions: Array, length: int, sequence_id: int, copy: int, encoding: str, draws: int) -> Array:
+        """points[m, draws] in [0, 1), ascending: where the distribution at each masked position is drawn from.
+
+        `sampled`: independent ones; `systematic`: equally spaced from one random offset. A function of (seed, sequence,
+        copy, position).
+        """
+        if encoding == "systematic":
+            offset = _uniforms(self.seed, sequence_id, copy, length, stream=1)[positions]
+            return np.asarray((offset[:, None] + np.arange(draws)) / draws)
+        uniform = _uniforms(self.seed, sequence_id, copy, length * draws, stream=2).reshape(length, draws)
+        return np.sort(uniform[positions], axis=1)
+
     def _whole_words(self, input_ids: Array, candidates: Array, uniform: Array, wanted: int) -> Array:
         begins, word = self._words(input_ids, candidates)
         order = np.argsort(uniform[candidates[begins]], kind="stable")
@@ -81,9 +93,12 @@ class MaskRule:
         return begins, np.cumsum(begins) - 1
 
 
-def _uniforms(seed: int, sequence_id: int, copy: int, count: int) -> Array:
-    """count numbers in [0, 1) from Philox; raw bits, since NumPy keeps those stable between versions, not draws."""
+def _uniforms(seed: int, sequence_id: int, copy: int, count: int, stream: int = 0) -> Array:
+    """count numbers in [0, 1) from Philox; raw bits, since NumPy keeps those stable between versions, not draws.
+
+    stream: 0 for masks, 1 and 2 for draws, which share nothing.
+    """
     # As uint64: NumPy would round a list with a number above 2⁶³ to floats.
-    key, counter = (np.array(numbers, np.uint64) for numbers in ((seed, sequence_id), (0, 0, 0, copy)))
+    key, counter = (np.array(numbers, np.uint64) for numbers in ((seed, sequence_id), (0, 0, stream, copy)))
     bits = np.random.Philox(key=key, counter=counter)
     return np.asarray((bits.random_raw(count) >> np.uint64(11)) * 2.0**-53)

@@ -58,7 +58,8 @@ def estimate(recipe: Recipe, workdir: Workdir, source: Source) -> Estimate:
         recipe,
         load_teacher(source.teacher, recipe.teachers[source.teacher], recipe.teaching),
         read_vocabulary(workdir, recipe, pruned=False),
-        recipe.targets.k,
+        recipe.targets.size,
+        recipe.targets.encoding,
     )
     manifest = read_sequence_manifest(workdir, source)
     if manifest is not None:
@@ -69,7 +70,9 @@ def estimate(recipe: Recipe, workdir: Workdir, source: Source) -> Estimate:
         sequences = found.sequences * (1.0 - recipe.sequences.heldout)
     # The first batches of a process are slow; and with this few rows metadata would weigh too much in the bytes.
     teach_shard(sample.take(_spread(len(sample), 16)), lesson)
-    info = ShardInfo(source.teacher, source.language, 0, 1, 1 << 24, recipe.targets.encoding, recipe.targets.k, "", {})
+    info = ShardInfo(
+        source.teacher, source.language, 0, 1, 1 << 24, recipe.targets.encoding, recipe.targets.size, "", {}
+    )
     started = time.perf_counter()
     rows = teach_shard(sample, lesson)
     encode_shard(rows, info)

@@ -17,7 +17,7 @@ import torch
 
 from pipeline.mask import MaskRule
 from pipeline.sequences import Sequences
-from pipeline.sparse import sparse_targets
+from pipeline.sparse import drawn_targets, sparse_targets
 from pipeline.teacher import LoadedTeacher
 from recipe import Recipe, TeacherError
 from targets import TargetRows
@@ -43,7 +43,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Lesson:
-    """Everything that teaching a shard needs besides the shard: teacher, masks, remap, k."""
+    """Everything that teaching a shard needs besides the shard: teacher, masks, remap, and what to keep.
+
+    k: ids kept at a position, or draws.
+    """
 
     teacher: LoadedTeacher
     mask: MaskRule
@@ -51,10 +54,13 @@ class Lesson:
     unknown: int
     k: int
     work: Work
+    encoding: str = "top-k"
 
 
-def make_lesson(recipe: Recipe, teacher: LoadedTeacher, vocabulary: MergedVocabulary, k: int) -> Lesson:
-    """Prepare a teacher for shards; the k most likely tokens of each masked position are kept."""
+def make_lesson(
+    recipe: Recipe, teacher: LoadedTeacher, vocabulary: MergedVocabulary, k: int, encoding: str = "top-k"
+) -> Lesson:
+    """Prepare a teacher for shards; of each masked position the k most likely tokens are kept, or k draws."""
     width = teacher.model.get_output_embeddings().weight.shape[0]
     remap = np.full(width, -1, np.int32)
     known = vocabulary.remap(teacher.name)
@@ -69,7 +75,7 @@ def make_lesson(recipe: Recipe, teacher: LoadedTeacher, vocabulary: MergedVocabu
             f"teachers.{teacher.name}: the model takes at most {longest} tokens, sequences.max_length is "
             f"{recipe.sequences.max_length}"
         )
-    if k > maskable.sum():
+    if encoding == "top-k" and k > maskable.sum():
         raise TeacherError(f"targets.k: {k} is more than the {maskable.sum()} tokens of teacher {teacher.name}")
     return Lesson(
         teacher=teacher,
@@ -80,6 +86,7 @@ def make_lesson(recipe: Recipe, teacher: LoadedTeacher, vocabulary: MergedVocabu
         work=Work(
             recipe.teaching.batch_tokens if recipe.teaching.batch_tokens != "auto" else automatic(teacher.device)
         ),
+        encoding=encoding,
     )
 
 
@@ -95,20 +102,21 @@ def longest_sequence(teacher: LoadedTeacher) -> int:
 
 
 def teach_shard(sequences: Sequences, lesson: Lesson) -> TargetRows:
-    """Mask every sequence `copies` times, ask the teacher, keep its k most likely tokens in merged ids.
+    """Mask every sequence `copies` times, ask the teacher, keep its k most likely tokens, or k draws, in merged ids.
 
     Sequences in which nothing may be masked are left out.
     """
-    masked = _mask(sequences, lesson.mask)
+    masked = _mask(sequences, lesson)
     positions_total = int(masked.position_offsets[-1])
     ids = np.empty((positions_total, lesson.k), np.int32)
     logprobs = np.empty((positions_total, lesson.k), np.float32)
     gold = np.empty(positions_total, np.float32)
+    draws = np.ones((positions_total, lesson.k), np.uint16)
     lengths = np.diff(masked.input_offsets)
     started = time.perf_counter()
     for planned in batches(lengths, lesson.work.batch_tokens):
         for rows, places, answer in _ask_what_fits(masked, planned, lesson):
-            ids[places], logprobs[places], gold[places] = answer
+            ids[places], logprobs[places], gold[places], draws[places] = answer
             lesson.work.padded += len(rows) * int(lengths[rows].max())
     lesson.work.device_seconds += time.perf_counter() - started
     lesson.work.sequences += len(lengths)
@@ -124,9 +132,10 @@ def teach_shard(sequences: Sequences, lesson: Lesson) -> TargetRows:
         labels=_to_merged(masked.labels, lesson),
         gold_logprob=gold,
         position_offsets=masked.position_offsets,
-        ids=lesson.remap[ids].ravel(),
-        logprobs=logprobs.ravel(),
-        id_offsets=np.arange(positions_total + 1, dtype=np.int64) * lesson.k,
+        ids=lesson.remap[ids][draws > 0],
+        logprobs=logprobs[draws > 0],
+        id_offsets=lengths_to_offsets((draws > 0).sum(1)),
+        draws=draws[draws > 0] if lesson.encoding != "top-k" else np.empty(0, np.uint16),
     )
 
 
@@ -160,9 +169,12 @@ class _Masked:
     positions: Array
     labels: Array
     position_offsets: Array
+    points: Array
 
 
-def _mask(sequences: Sequences, rule: MaskRule) -> _Masked:
+def _mask(sequences: Sequences, lesson: Lesson) -> _Masked:
+    rule = lesson.mask
+    points: list[Array] = []
     which: list[tuple[int, int]] = []
     inputs: list[Array] = []
     positions: list[Array] = []
@@ -170,8 +182,11 @@ def _mask(sequences: Sequences, rule: MaskRule) -> _Masked:
     for row in range(len(sequences.sequence_id)):
         ids = sequences.input_ids[sequences.offsets[row] : sequences.offsets[row + 1]]
         for copy in range(rule.settings.copies):
-            masked, places = rule.apply(ids, int(sequences.sequence_id[row]), copy)
+            number = int(sequences.sequence_id[row])
+            masked, places = rule.apply(ids, number, copy)
             if len(places):
+                if lesson.encoding != "top-k":
+                    points.append(rule.points(places, len(ids), number, copy, lesson.encoding, lesson.k))
                 which.append((row, copy))
                 inputs.append(masked)
                 positions.append(places)
@@ -187,6 +202,7 @@ def _mask(sequences: Sequences, rule: MaskRule) -> _Masked:
         positions=np.concatenate(positions or empty).astype(np.uint16),
         labels=np.concatenate(labels or empty),
         position_offsets=lengths_to_offsets([len(places) for places in positions]),
+        points=np.concatenate(points or [np.empty((0, lesson.k))]),
     )
 
 
@@ -214,8 +230,8 @@ def _ask_what_fits(masked: _Masked, rows: Array, lesson: Lesson) -> Iterator[tup
         yield from _ask_what_fits(masked, half, lesson)
 
 
-def _ask(masked: _Masked, rows: Array, places: Array, lesson: Lesson) -> tuple[Array, Array, Array]:
-    """One padded batch through the teacher → ids[P, k] (teacher's), logprobs[P, k], gold_logprob[P]."""
+def _ask(masked: _Masked, rows: Array, places: Array, lesson: Lesson) -> tuple[Array, Array, Array, Array]:
+    """One padded batch through the teacher → ids[P, k] (teacher's), logprobs[P, k], gold_logprob[P], draws[P, k]."""
     device, pad = lesson.teacher.device, lesson.teacher.tokenizer.pad_token_id or 0
     lengths = np.diff(masked.input_offsets)[rows]
     width = int(lengths.max())
@@ -233,12 +249,22 @@ def _ask(masked: _Masked, rows: Array, places: Array, lesson: Lesson) -> tuple[A
         )
         dropped = torch.from_numpy(np.flatnonzero(lesson.remap < 0)).to(device)
         gold = torch.from_numpy(masked.labels[places].astype(np.int64)).to(device)
-        ids, logprobs, gold_logprob = sparse_targets(logits, gold, dropped, lesson.k)
-        if not torch.isfinite(logprobs).all():
+        if lesson.encoding == "top-k":
+            ids, logprobs, gold_logprob = sparse_targets(logits, gold, dropped, lesson.k)
+            draws = torch.ones_like(ids)
+        else:
+            points = torch.from_numpy(masked.points[places]).to(device)
+            ids, logprobs, draws, gold_logprob = drawn_targets(logits, gold, dropped, points)
+        if not (torch.isfinite(gold_logprob).all() and torch.isfinite(logprobs[draws > 0]).all()):
             raise TeacherError(
                 f"teachers.{lesson.teacher.name}: the model gives NaN or infinite logits; try dtype: float32"
             )
-    return ids.cpu().numpy().astype(np.int32), logprobs.cpu().numpy(), gold_logprob.cpu().numpy()
+    return (
+        ids.cpu().numpy().astype(np.int32),
+        logprobs.cpu().numpy(),
+        gold_logprob.cpu().numpy(),
+        draws.cpu().numpy().astype(np.uint16),
+    )
 
 
 def _to_merged(ids: Array, lesson: Lesson) -> Array:

@@ -133,11 +133,10 @@ def plan_splits(recipe: Recipe, workdir: Workdir, source: Source) -> tuple[Split
         "sequences": manifest.fingerprint,
         "masking": fingerprint({**recipe.masking.model_dump(), "seed": recipe.seed}),
     }
-    encoding = recipe.targets.encoding
     splits = []
-    for heldout, shards, k in (
-        (False, manifest.shards, recipe.targets.k),
-        (True, manifest.heldout_shards, recipe.targets.heldout_k),
+    for heldout, shards, k, encoding in (
+        (False, manifest.shards, recipe.targets.size, recipe.targets.encoding),
+        (True, manifest.heldout_shards, recipe.targets.heldout_k, "top-k"),
     ):
         if shards:
             prints = {**shared, "encoding": fingerprint({"encoding": encoding, "k": k})}
@@ -199,7 +198,7 @@ def _teach(
         workdir.remove(path)
     if is_in_process(runner, beam_args):
         # A bad teacher fails here, at once.
-        _lesson(recipe.model_dump_json(), workdir, source.teacher, tasks[0].split.k)
+        _lesson(recipe.model_dump_json(), workdir, source.teacher, tasks[0].split.k, tasks[0].split.encoding)
     pipeline = build_pipeline(runner, beam_args, recipe, len(tasks))
     lessons = beam.ParDo(TeachShard(recipe, workdir))
     if recipe.dataflow.accelerator and runner == "DataflowRunner":
@@ -242,7 +241,7 @@ class TeachShard(beam.DoFn):
         from pipeline.teach import teach_shard
 
         split, name = task.split, task.split.names()[task.shard]
-        lesson = _lesson(self._recipe_json, self._workdir, split.source.teacher, split.k)
+        lesson = _lesson(self._recipe_json, self._workdir, split.source.teacher, split.k, split.encoding)
         before = replace(lesson.work)
         path = f"{self._workdir.sequences(split.source, split.heldout)}/{name}"
         rows = teach_shard(read_sequences(self._workdir, path), lesson)
@@ -259,11 +258,11 @@ class TeachShard(beam.DoFn):
 
 
 @functools.lru_cache(maxsize=2)
-def _lesson(recipe_json: str, workdir: Workdir, teacher: str, k: int) -> Any:
+def _lesson(recipe_json: str, workdir: Workdir, teacher: str, k: int, encoding: str) -> Any:
     from pipeline.teach import make_lesson
 
     recipe = Recipe.model_validate_json(recipe_json)
-    return make_lesson(recipe, _teacher(recipe_json, teacher), read_vocabulary(workdir, recipe), k)
+    return make_lesson(recipe, _teacher(recipe_json, teacher), read_vocabulary(workdir, recipe), k, encoding)
 
 
 @functools.lru_cache(maxsize=1)

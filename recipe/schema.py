@@ -107,11 +107,22 @@ class Masking(Section):
 
 
 class Targets(Section):
-    """What is kept of a teacher's distribution at a masked position."""
+    """What is kept of a teacher's distribution at a masked position.
 
-    encoding: Literal["top-k"] = "top-k"
+    encoding: the k most likely tokens (`top-k`, the paper), or an unbiased draw of it: `sampled` (so many `draws` with
+    replacement, arXiv 2503.16870) or `systematic` (as many equally spaced points of the cumulative distribution from
+    one random offset: less variance at the same size).
+    """
+
+    encoding: Literal["top-k", "sampled", "systematic"] = "top-k"
     k: Annotated[int, Field(ge=1, le=1024)] = 8
+    draws: Annotated[int, Field(ge=1, le=1024)] = 24
     heldout_k: Annotated[int, Field(ge=1, le=1024)] = 64
+
+    @property
+    def size(self) -> int:
+        """Tokens kept at a position, at most: k, or draws."""
+        return self.k if self.encoding == "top-k" else self.draws
 
 
 class Teaching(Section):
@@ -208,6 +219,15 @@ class Recipe(Section):
         if "by-teacher" in languages:
             raise ValueError("a language cannot be named by-teacher: vocab/tokenizers/by-teacher/ is taken")
         return languages
+
+    @model_validator(mode="after")
+    def _draws_are_of_temperature_one(self) -> Recipe:
+        if self.targets.encoding != "top-k" and self.training.temperature != 1.0:
+            raise ValueError(
+                f"training.temperature: must be 1 with targets.encoding: {self.targets.encoding}, whose draws are of "
+                "the teacher's distribution as it is"
+            )
+        return self
 
     @model_validator(mode="after")
     def _teachers_are_declared(self) -> Recipe:

@@ -30,8 +30,11 @@ class TensorBatch:
         return TensorBatch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
-def collate(rows: TargetRows, pad_id: int) -> TensorBatch:
-    """Pad to the longest sequence and to the largest number of stored ids."""
+def collate(rows: TargetRows, pad_id: int, draws: int = 0) -> TensorBatch:
+    """Pad to the longest sequence and to the largest number of stored ids.
+
+    draws: for targets that were drawn so many times; their log-probabilities are then those of the draws, count/draws.
+    """
     lengths = rows.lengths
     width = int(lengths.max())
     attention = np.arange(width) < lengths[:, None]
@@ -43,7 +46,7 @@ def collate(rows: TargetRows, pad_id: int) -> TensorBatch:
     ids = np.zeros(stored.shape, np.int64)
     ids[stored] = rows.ids
     logprobs = np.full(stored.shape, -np.inf, np.float32)
-    logprobs[stored] = rows.logprobs
+    logprobs[stored] = np.log(rows.draws / np.float32(draws)) if draws else rows.logprobs
     return TensorBatch(
         input_ids=torch.from_numpy(input_ids),
         attention_mask=torch.from_numpy(attention.astype(np.int64)),

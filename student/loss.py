@@ -7,7 +7,8 @@ With h[R, d] the projection's input, z = h·Wᵀ + b the logits, y the gold toke
 
 so one chunk of logits gives the value and, in place, its own gradient; no [R, V] tensor exists. A truncated
 teacher is a choice of q: `renormalise` scales p to one on K (MergeDistill, arXiv 2106.02834, section 3.3);
-`ghost` keeps the true p and treats the residual r = 1 − Σp as one class, which outside K is q = r·s/(1 − Σ_K s).
+`ghost` keeps the true p and treats the residual r = 1 − Σp as one class, which outside K is q = r·s/(1 − Σ_K s);
+`sampled` takes the shares of draws as they are, an unbiased estimate of all of p (arXiv 2503.16870).
 At a temperature τ ≠ 1 the KD term reads softmax(z/τ) and is scaled by τ² (Hinton et al. 2015).
 """
 
@@ -28,7 +29,7 @@ class LossSettings:
 
     kd_weight: float
     temperature: float = 1.0
-    tail: Literal["renormalise", "ghost"] = "renormalise"
+    tail: Literal["renormalise", "ghost", "sampled"] = "renormalise"
 
 
 class Loss(NamedTuple):
@@ -41,7 +42,7 @@ class Loss(NamedTuple):
 
 def teacher_target(logprobs: Tensor, settings: LossSettings) -> Tensor:
     """logprobs[R, K] (−inf where nothing is stored) → the target's weights p[R, K]."""
-    if settings.tail == "ghost":
+    if settings.tail != "renormalise":
         return logprobs.exp()
     return torch.softmax(logprobs / settings.temperature, dim=1)
 
@@ -135,6 +136,9 @@ def _chunk(
     kd = (target * (normaliser - stored)).sum()
     outside = torch.ones_like(normaliser)
     inside = target
+    if settings.tail == "sampled":
+        # Draws of dropped tokens are missing, so the target may sum to less than one.
+        outside = target.sum(1, keepdim=True)
     if settings.tail == "ghost":
         student = torch.exp(stored - normaliser).masked_fill(target == 0.0, 0.0)
         unstored = (1.0 - student.sum(1, keepdim=True)).clamp_min(1e-7)

@@ -50,7 +50,7 @@ def train(recipe: Recipe, workdir: Workdir, run: str = "student") -> Progress:
     settings = LossSettings(
         kd_weight=0.0 if run == "control" else training.kd_weight,
         temperature=training.temperature,
-        tail=training.tail,
+        tail=training.tail if recipe.targets.encoding == "top-k" else "sampled",
     )
     learner: Any = StudentWithLoss(model, settings).to(here.device)
     if here.size > 1:
@@ -142,6 +142,7 @@ def _optimise(
     """One optimizer step over global batches, of which this rank sees every size-th sequence. False if skipped."""
     positions = sum(len(batch.rows.positions) for batch in batches)
     total = torch.zeros((), device=here.device)
+    draws = 0 if recipe.targets.encoding == "top-k" else recipe.targets.draws
     for number, batch in enumerate(batches):
         mine = np.arange(here.rank, len(batch.rows), here.size)
         # DistributedDataParallel averages over ranks; the sum over all rows is wanted.
@@ -152,7 +153,7 @@ def _optimise(
             if not len(mine):
                 mine = np.arange(1)
                 normaliser = math.inf
-            loss = learner(collate(batch.rows.take(mine), pad_id).to(here.device), normaliser)
+            loss = learner(collate(batch.rows.take(mine), pad_id, draws).to(here.device), normaliser)
             loss.total.backward()
         total += loss.total.detach()
         log.add(loss, batch)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from recipe import TargetsError
 from targets.ragged import Ints, lengths_to_offsets
 from targets.rows import Array, TargetRows
-from targets.schema import LOGPROB_STEP, SCHEMA
+from targets.schema import LATER, LOGPROB_STEP, SCHEMA
 
 
 def round_down(logprobs: Array) -> Array:
@@ -36,6 +36,7 @@ def to_table(rows: TargetRows) -> pa.Table:
         "counts": _list(counts, rows.position_offsets, "counts"),
         "ids": _list(rows.ids, ids_per_row, "ids"),
         "logprobs": _list(round_down(rows.logprobs), ids_per_row, "logprobs"),
+        "draws": _list(rows.draws, ids_per_row if len(rows.draws) else np.zeros_like(ids_per_row), "draws"),
     }
     return pa.table([columns[field.name] for field in SCHEMA], schema=SCHEMA)
 
@@ -46,6 +47,9 @@ def from_table(table: pa.Table, path: str) -> TargetRows:
     flat: dict[str, Array] = {}
     offsets: dict[str, Ints] = {}
     for field in SCHEMA:
+        if field.name in LATER and field.name not in table.column_names:
+            flat[field.name], offsets[field.name] = np.empty(0, np.uint16), np.zeros(len(table) + 1, np.int64)
+            continue
         column = table.column(field.name)
         array = column.chunk(0) if column.num_chunks else pa.array([], field.type)
         if pa.types.is_list(field.type):
@@ -60,6 +64,7 @@ def from_table(table: pa.Table, path: str) -> TargetRows:
         all(np.array_equal(offsets[name], position_offsets) for name in ("labels", "gold_logprob", "counts"))
         and np.array_equal(offsets["ids"], offsets["logprobs"])
         and np.array_equal(offsets["ids"], id_offsets[position_offsets])
+        and (not len(flat["draws"]) or np.array_equal(offsets["ids"], offsets["draws"]))
     )
     if not agree:
         raise TargetsError(f"{path}: the arrays of a row disagree in length; delete the file and teach it again")
@@ -76,6 +81,7 @@ def from_table(table: pa.Table, path: str) -> TargetRows:
         ids=flat["ids"],
         logprobs=flat["logprobs"],
         id_offsets=id_offsets,
+        draws=flat["draws"],
     )
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from recipe import TargetsError, Workdir
 from targets.codec import from_table
 from targets.rows import TargetRows, concatenate
-from targets.schema import SCHEMA, ShardInfo, parse_metadata
+from targets.schema import LATER, SCHEMA, ShardInfo, parse_metadata
 
 
 @contextmanager
@@ -22,8 +22,10 @@ def open_shard(workdir: Workdir, path: str) -> Iterator[tuple[pq.ParquetFile, Sh
         with workdir.fs.open(where, "rb") as stream:
             file = pq.ParquetFile(stream, page_checksum_verification=True)
             info = parse_metadata(file.schema_arrow.metadata, where)
-            if not file.schema_arrow.equals(SCHEMA, check_metadata=False):
-                missing = [field.name for field in SCHEMA if field not in file.schema_arrow]
+            # Columns of a later minor version are left alone.
+            there = file.schema_arrow
+            missing = [f.name for f in SCHEMA if f not in there and not (f.name in LATER and f.name not in there.names)]
+            if missing:
                 raise TargetsError(
                     f"{where}: wrong type or missing: {', '.join(missing)}; delete it and teach it again"
                 )
@@ -38,13 +40,17 @@ def open_shard(workdir: Workdir, path: str) -> Iterator[tuple[pq.ParquetFile, Sh
 def read_shard(workdir: Workdir, path: str) -> TargetRows:
     """All rows of one shard."""
     with open_shard(workdir, path) as (file, _):
-        return from_table(file.read(), workdir.path(path))
+        return from_table(file.read(columns=_known(file)), workdir.path(path))
 
 
 def read_rows(workdir: Workdir, path: str, row_group: int) -> TargetRows:
     """The rows of one row group, numbered from 0."""
     with open_shard(workdir, path) as (file, _):
-        return from_table(file.read_row_group(row_group), workdir.path(path))
+        return from_table(file.read_row_group(row_group, columns=_known(file)), workdir.path(path))
+
+
+def _known(file: pq.ParquetFile) -> list[str]:
+    return [field.name for field in SCHEMA if field.name in file.schema_arrow.names]
 
 
 def read_folder(workdir: Workdir, folder: str, names: list[str]) -> TargetRows:

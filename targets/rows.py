@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class TargetRows:
     gold_logprob[P] float32 with position_offsets[n + 1]; ids[N] int32 and logprobs[N] float32 with
     id_offsets[P + 1]. Ids are merged ids; log-probabilities are natural, of the teacher's whole
     distribution at temperature 1, so what a position's probabilities lack to 1 is its residual mass.
+    draws[N] uint16: how often each id was drawn, for the encodings that draw; else empty.
     """
 
     sequence_id: Array
@@ -37,6 +38,7 @@ class TargetRows:
     ids: Array
     logprobs: Array
     id_offsets: Ints
+    draws: Array = field(default_factory=lambda: np.empty(0, np.uint16))
 
     def __len__(self) -> int:
         return len(self.sequence_id)
@@ -64,6 +66,7 @@ class TargetRows:
             ids=self.ids[stored],
             logprobs=self.logprobs[stored],
             id_offsets=id_offsets,
+            draws=self.draws[stored] if len(self.draws) else self.draws,
         )
 
 

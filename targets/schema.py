@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from recipe import TargetsError
 
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 VERSION_KEY = b"mergedistill.targets.version"
 INFO_KEY = b"mergedistill.targets.info"
 ROW_GROUP_ROWS = 1024
@@ -32,8 +32,11 @@ SCHEMA = pa.schema(
         pa.field("counts", pa.list_(pa.field("element", pa.uint16(), nullable=False)), nullable=False),
         pa.field("ids", pa.list_(pa.field("element", pa.int32(), nullable=False)), nullable=False),
         pa.field("logprobs", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False),
+        pa.field("draws", pa.list_(pa.field("element", pa.uint16(), nullable=False)), nullable=False),
     ]
 )
+# Columns that came with a later minor version, so an earlier file may lack them.
+LATER = ("draws",)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class ShardInfo:
     """What a shard says of itself: where it belongs and everything that determined its bytes.
 
     `fingerprints` has one sha256 each for vocabulary (this teacher's remap), teacher (configuration and
-    weights), sequences, masking and encoding; `fingerprint` is the one over all of them.
+    weights), sequences, masking and encoding; `fingerprint` is the one over all of them. k: ids kept at a position,
+    or draws.
     """
 
     teacher: str

@@ -25,7 +25,7 @@ def verify_shard(workdir: Workdir, folder: str, row: ShardRow, manifest: Manifes
         if info.fingerprint != manifest.fingerprint:
             raise TargetsError(f"{where}: was made from something else (fingerprint differs)")
     rows = read_shard(workdir, path)
-    problem = first_problem(rows, manifest.vocabulary_size)
+    problem = first_problem(rows, manifest.vocabulary_size, manifest.k)
     if problem is None and len(rows) != row.rows:
         problem = f"has {len(rows)} rows, the manifest says {row.rows}"
     if problem:
@@ -33,8 +33,8 @@ def verify_shard(workdir: Workdir, folder: str, row: ShardRow, manifest: Manifes
     return rows
 
 
-def first_problem(rows: TargetRows, vocabulary_size: int) -> str | None:
-    """What is wrong with these rows, or None."""
+def first_problem(rows: TargetRows, vocabulary_size: int, most: int | None = None) -> str | None:
+    """What is wrong with these rows, or None; `most`: ids or draws that a position may have."""
     for name in ("input_ids", "labels", "ids"):
         values = getattr(rows, name)
         if values.size and not (values.min() >= 0 and values.max() < vocabulary_size):
@@ -50,10 +50,17 @@ def first_problem(rows: TargetRows, vocabulary_size: int) -> str | None:
     if (np.diff(rows.positions.astype(np.int64))[same_row] <= 0).any():
         return "positions are not ascending"
     counts = np.diff(rows.id_offsets)
-    if (counts == 0).any():
+    if (counts == 0).any() and not len(rows.draws):
         return "a position has no stored id"
+    if len(rows.draws):
+        sums = np.add.reduceat(np.append(rows.draws, 0).astype(np.int64), rows.id_offsets[:-1])[counts > 0]
+        if (rows.draws == 0).any() or (most is not None and (sums > most).any()):
+            return f"draws of a position are none or more than {most}"
+    elif most is not None and (counts > most).any():
+        return f"a position has more than {most} ids"
     if counts.size:
-        mass = np.add.reduceat(np.exp(rows.logprobs.astype(np.float64)), rows.id_offsets[:-1])
+        ends = np.append(np.exp(rows.logprobs.astype(np.float64)), 0.0)
+        mass = np.add.reduceat(ends, rows.id_offsets[:-1])[counts > 0]
         if (mass > 1 + 1e-6).any():
             return f"the probabilities of a position sum to {mass.max():.4f}"
     position_of_id = np.repeat(np.arange(len(counts)), counts)

@@ -13,7 +13,7 @@ from targets.manifest import ShardRow, row_path
 from targets.rows import TargetRows
 from targets.schema import ROW_GROUP_ROWS, ShardInfo
 
-_DICTIONARY = ["copy", "input_ids", "positions", "labels", "counts", "ids", "gold_logprob", "logprobs"]
+_DICTIONARY = ["copy", "input_ids", "positions", "labels", "counts", "ids", "gold_logprob", "logprobs", "draws"]
 
 
 def encode_shard(rows: TargetRows, info: ShardInfo) -> bytes:

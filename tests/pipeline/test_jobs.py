@@ -13,6 +13,7 @@ from pipeline.__main__ import main as pipeline
 from pipeline.clean import is_heldout
 from pipeline.sequences import read_sequence_manifest, read_sequences
 from recipe import Recipe, Source, Workdir, load_recipe
+from student.__main__ import main as student
 from targets import read_manifest, read_shard
 from vocab.__main__ import main as vocab
 from vocab.store import read_vocabulary
@@ -69,6 +70,30 @@ def test_documents_add_up_and_the_heldout_are_never_taught(taught: tuple[Recipe,
         assert all(is_heldout(document, recipe.sequences.heldout) for document in heldout["document"])
         assert m.heldout_documents == heldout["document"].n_unique()
     assert pipeline(["verify", path]) == 0
+
+
+@pytest.mark.parametrize("encoding", ["sampled", "systematic"])
+def test_drawn_targets_are_taught_verified_and_learnt_from(encoding: str, write_recipe: Callable[..., Path]) -> None:
+    path = str(write_recipe(targets={"encoding": encoding, "draws": 12, "heldout_k": 16}))
+    assert vocab(["build", path]) == 0
+    for command in ("shard", "teach", "verify"):
+        assert pipeline([command, path, "--lang", "hi"]) == 0
+    recipe = load_recipe(path)
+    workdir = Workdir(recipe.workdir)
+    manifest = read_manifest(workdir, "targets/uni/hi")
+    assert manifest is not None
+    assert (manifest.encoding, manifest.k) == (encoding, 12)
+    rows = read_shard(workdir, f"targets/uni/hi/{manifest.shards[0].name}")
+    sums = np.add.reduceat(rows.draws.astype(int), rows.id_offsets[:-1])
+    assert (sums == 12).all()  # this teacher has no token that is dropped
+    heldout = read_manifest(workdir, "targets/uni/hi/heldout")
+    assert heldout is not None
+    assert (heldout.encoding, heldout.k) == ("top-k", 16)
+    more = ["--set", "training.steps=3"]
+    assert pipeline(["teach", path]) == 2  # the Spanish is not cut yet
+    assert pipeline(["shard", path]) == pipeline(["teach", path]) == 0
+    assert student(["train", path, *more]) == 0
+    assert student(["evaluate", path, *more]) == 0
 
 
 def test_two_teachers_of_a_language_see_the_same_documents(taught: tuple[Recipe, Workdir, str]) -> None:

@@ -34,7 +34,7 @@ def dense_reference(z: Tensor, gold: Tensor, ids: Tensor, target: Tensor, choice
 @given(
     seed=st.integers(0, 10_000),
     kd_weight=st.sampled_from([0.0, 0.3, 1.0]),
-    mode=st.sampled_from([("renormalise", 1.0), ("renormalise", 2.5), ("ghost", 1.0)]),
+    mode=st.sampled_from([("renormalise", 1.0), ("renormalise", 2.5), ("ghost", 1.0), ("sampled", 1.0)]),
     with_bias=st.booleans(),
 )
 @settings(deadline=None, max_examples=40)

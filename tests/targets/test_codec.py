@@ -8,7 +8,7 @@ from targets.rows import TargetRows, concatenate
 from targets.schema import LOGPROB_STEP
 
 
-def make_rows(seed: int = 0, rows: int = 5, k: int = 4, vocabulary: int = 1000) -> TargetRows:
+def make_rows(seed: int = 0, rows: int = 5, k: int = 4, vocabulary: int = 1000, drawn: bool = False) -> TargetRows:
     """Random but sound targets."""
     random = np.random.default_rng(seed)
     lengths = random.integers(4, 20, rows)
@@ -29,6 +29,7 @@ def make_rows(seed: int = 0, rows: int = 5, k: int = 4, vocabulary: int = 1000) 
         ids=np.array([random.choice(vocabulary, k, replace=False) for _ in range(total)], np.int32).ravel(),
         logprobs=np.log(-np.sort(-probabilities, axis=1)).astype(np.float32).ravel(),
         id_offsets=np.arange(total + 1, dtype=np.int64) * k,
+        draws=random.integers(1, 5, total * k).astype(np.uint16) if drawn else np.empty(0, np.uint16),
     )
 
 

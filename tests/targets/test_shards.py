@@ -82,6 +82,29 @@ def test_a_truncated_shard_is_named(tmp_path: Path, keep: int) -> None:
         read_shard(workdir, f"{FOLDER}/{name}")
 
 
+def test_files_of_an_earlier_and_a_later_minor_version_are_read(tmp_path: Path) -> None:
+    workdir = Workdir(str(tmp_path))
+    name = write_shard(workdir, FOLDER, make_rows(), INFO).name
+    table = pq.read_table(tmp_path / FOLDER / name)
+    earlier = table.drop_columns(["draws"])
+    later = table.append_column(pa.field("new", pa.int8()), [pa.array([1] * len(table), pa.int8())])
+    for minor, other in ((b"1.0", earlier), (b"1.9", later)):
+        metadata = {**table.schema.metadata, VERSION_KEY: minor}
+        pq.write_table(other.replace_schema_metadata(metadata), tmp_path / "other.parquet")
+        assert_same(make_rows(), read_shard(workdir, "other.parquet"))
+        assert_same(make_rows(), read_rows(workdir, "other.parquet", 0))
+
+
+def test_drawn_targets_survive_and_too_many_draws_are_found(tmp_path: Path) -> None:
+    workdir = Workdir(str(tmp_path))
+    rows = make_rows(drawn=True)
+    name = write_shard(workdir, FOLDER, rows, INFO).name
+    assert_same(rows, read_shard(workdir, f"{FOLDER}/{name}"))
+    assert_same(rows.take(np.array([3, 1])), read_shard(workdir, f"{FOLDER}/{name}").take(np.array([3, 1])))
+    assert first_problem(rows, 1000, 16) is None
+    assert "more than 3" in str(first_problem(rows, 1000, 3))
+
+
 def test_a_foreign_file_and_a_newer_format_are_refused(tmp_path: Path) -> None:
     workdir = Workdir(str(tmp_path))
     pq.write_table(pa.table({"x": [1]}), tmp_path / "foreign.parquet")
